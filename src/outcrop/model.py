@@ -289,7 +289,8 @@ def _check_id(document_id: object) -> None:
         )
     if not document_id.isprintable() and any(unicodedata.category(character) == "Cc" for character in document_id):
         raise InvalidDocument(
-            f"document id {document_id!r:.60} holds a control character; ids may hold any other Unicode text", document_id=document_id
+            f"document id {document_id!r:.60} holds a control character; ids may hold any other Unicode text",
+            document_id=document_id,
         )
 
 
@@ -338,7 +339,8 @@ def _copied(document_id: str, value: Any, path: str, depth: int) -> Any:  # noqa
     if isinstance(value, int | np.integer):
         if not _INTEGER_MIN <= value <= _INTEGER_MAX:
             raise InvalidDocument(
-                f"document {document_id!r}: {path} is {value}, which does not fit in 64 bits; store it as text", document_id=document_id
+                f"document {document_id!r}: {path} is {value}, which does not fit in 64 bits; store it as text",
+                document_id=document_id,
             )
         return int(value)
     if isinstance(value, float | np.floating):
@@ -368,7 +370,9 @@ def _checked_vector(document_id: str, vector: ArrayLike | Sequence[float]) -> ND
     try:
         array = np.array(vector, dtype=np.float32)  # a copy: the caller may change theirs
     except (TypeError, ValueError) as error:
-        raise InvalidDocument(f"document {document_id!r}: the vector is not a sequence of numbers ({error})", document_id=document_id) from None
+        raise InvalidDocument(
+            f"document {document_id!r}: the vector is not a sequence of numbers ({error})", document_id=document_id
+        ) from None
     if array.ndim != 1 or not len(array):
         raise InvalidDocument(
             f"document {document_id!r}: the vector must have one dimension and at least one number, found shape {array.shape}",

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from outcrop.model import EmbedderIdentity
 
 
-
-
 @runtime_checkable
 class Embedder(Protocol):
     """Turns text into vectors. Safe to call from many threads at once.

@@ -1,0 +1,331 @@
+"""I have a slot, give me its chunk: the SQLite file that holds one generation's documents and chunks.
+
+Rows are versioned: `born` is the sequence of the write that made a row, `died` the sequence of the one that ended it (null while
+it lives). A build writes every row with the sequence at which it began. The file is touched through SQLite only: opening it by
+other means and closing that descriptor would drop SQLite's locks.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from outcrop.errors import Closed, Damaged, DuplicateDocument, StorageFailed
+from outcrop.model import Chunk, Document
+
+FILE_NAME = "documents.sqlite"
+_APPLICATION_ID = 0x4F757443  # "OutC"
+_FORMAT = 1
+_BUSY_TIMEOUT_MS = 10_000
+_SCHEMA = f"""
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {_FORMAT};
+CREATE TABLE documents (
+    row INTEGER PRIMARY KEY,          -- never reused
+    id TEXT NOT NULL,
+    title TEXT, source TEXT,
+    text TEXT,                        -- null: the only chunk has the whole text
+    metadata BLOB NOT NULL,           -- JSON
+    vector_given INTEGER NOT NULL,    -- 1: the vector came with the document
+    born INTEGER NOT NULL, died INTEGER
+);
+CREATE UNIQUE INDEX documents_alive ON documents (id) WHERE died IS NULL;
+CREATE TABLE chunks (
+    slot INTEGER PRIMARY KEY,         -- never reused; what it holds never changes
+    document INTEGER NOT NULL REFERENCES documents (row),
+    ordinal INTEGER NOT NULL,
+    text TEXT NOT NULL, heading TEXT, page INTEGER,
+    start INTEGER NOT NULL, stop INTEGER NOT NULL,
+    born INTEGER NOT NULL, died INTEGER,
+    vector BLOB                       -- float32, only until a part has it
+);
+CREATE INDEX chunks_document ON chunks (document, ordinal);
+CREATE TABLE parts (uuid TEXT PRIMARY KEY, first_slot INTEGER NOT NULL, row_count INTEGER NOT NULL, facts BLOB NOT NULL);
+CREATE TABLE head (sequence INTEGER NOT NULL);
+INSERT INTO head VALUES (0);
+"""
+_FETCH = """SELECT c.slot, d.id, c.ordinal, c.text, d.title, d.source, d.metadata, c.heading, c.page, c.start, c.stop
+FROM chunks c JOIN documents d ON d.row = c.document WHERE c.slot IN ({})"""
+_DOCUMENT = """SELECT d.id, coalesce(d.text, (SELECT c.text FROM chunks c WHERE c.document = d.row AND c.ordinal = 0)),
+d.title, d.source, d.metadata, d.vector_given, (SELECT c.slot FROM chunks c WHERE c.document = d.row AND c.ordinal = 0), d.row
+FROM documents d WHERE d.died IS NULL AND """
+_SCAN_PAGE = 256
+_IDS_PER_STATEMENT = 500
+
+_decode_metadata = msgspec.json.Decoder(dict[str, Any]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class FileFact(msgspec.Struct, frozen=True):
+    """An immutable file as it was written. `path` is relative to the generation's folder."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+class PartRow(msgspec.Struct, frozen=True):
+    """An immutable part of the index: its folder's uuid, the slots it covers, its files and what the engine noted about it."""
+
+    uuid: str
+    first_slot: int
+    row_count: int
+    files: tuple[FileFact, ...]
+    facts: dict[str, Any]
+
+
+class StoredDocument(msgspec.Struct, frozen=True):
+    """A living document as stored, with the slot of its first chunk and whether its vector came with it."""
+
+    document: Document
+    vector_given: bool
+    first_slot: int
+    row: int
+
+
+class DocumentRow(msgspec.Struct, frozen=True):
+    """A document ready to be written, with its chunks."""
+
+    row: int
+    document: Document
+    chunks: Sequence[Chunk]
+    vector_given: bool
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many living documents and chunks there are."""
+
+    documents: int
+    chunks: int
+
+
+class DocumentsWriter:
+    """Writes a new generation's documents. One thread uses it. Nothing is promised durable before `seal` has returned."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / FILE_NAME
+        with mapped_errors(self.path):
+            self._connection = _connect(self.path)
+            # Checkpoints sync; single transactions of a build need not, since an unfinished build is thrown away.
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.executescript(_SCHEMA)
+
+    def add(self, rows: Sequence[DocumentRow], sequence: int) -> None:
+        """Write documents and chunks in one transaction, born at `sequence`.
+
+        Raises `DuplicateDocument` (attribute `document_id`) if an id is there already; then none of `rows` is written.
+        """
+        with mapped_errors(self.path), transaction(self._connection):
+            try:
+                self._connection.executemany(
+                    "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", [_document_values(row, sequence) for row in rows]
+                )
+            except sqlite3.IntegrityError:
+                self._connection.rollback()
+                raise self._duplicate([row.document.id for row in rows]) from None
+            self._connection.executemany(
+                "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
+                [
+                    (c.slot, row.row, c.ordinal, c.text, c.heading, c.page, c.start, c.end, sequence)
+                    for row in rows
+                    for c in row.chunks
+                ],
+            )
+
+    def add_part(self, part: PartRow) -> None:
+        """List a part. Its files must be durable already: from here on it is part of the generation."""
+        facts = _encode({"files": part.files, "facts": part.facts})
+        with mapped_errors(self.path), transaction(self._connection):
+            self._connection.execute("INSERT INTO parts VALUES (?, ?, ?, ?)", (part.uuid, part.first_slot, part.row_count, facts))
+
+    def seal(self, sequence: int) -> None:
+        """Set the head sequence and make everything durable."""
+        with mapped_errors(self.path):
+            with transaction(self._connection):
+                self._connection.execute("UPDATE head SET sequence = ?", (sequence,))
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Release the file. Idempotent."""
+        self._connection.close()
+
+    def _duplicate(self, ids: list[str]) -> DuplicateDocument:
+        seen: set[str] = set()
+        for document_id in ids:
+            known = self._connection.execute("SELECT 1 FROM documents WHERE id = ? AND died IS NULL", (document_id,)).fetchone()
+            if known or document_id in seen:
+                return DuplicateDocument(f"document id {document_id!r} occurs twice", document_id=document_id)
+            seen.add(document_id)
+        raise Damaged(f"{self.path}: a row was refused although its id is new", path=self.path)
+
+
+class Documents:
+    """Reads one generation's documents from any thread. Each thread has a connection of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / FILE_NAME
+        if not self.path.is_file():
+            raise Damaged(f"{self.path} is missing; restore the folder or roll back to another generation", path=self.path)
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._closed = False
+        self._check_format()
+
+    def fetch(self, slots: Sequence[int]) -> list[Chunk]:
+        """The chunks of these slots, in the order asked; unknown slots are left out. One statement, whatever the number."""
+        if not slots:
+            return []
+        with mapped_errors(self.path):
+            rows = self._connection().execute(_FETCH.format(",".join("?" * len(slots))), slots).fetchall()
+        by_slot = {row[0]: row for row in rows}
+        return [_chunk(by_slot[slot]) for slot in slots if slot in by_slot]
+
+    def get(self, ids: Sequence[str]) -> list[StoredDocument]:
+        """The living documents with these ids, in the order asked; unknown ids are left out."""
+        found: dict[str, StoredDocument] = {}
+        for start in range(0, len(ids), _IDS_PER_STATEMENT):
+            page = ids[start : start + _IDS_PER_STATEMENT]
+            found |= {one.document.id: one for one in self._select(f"d.id IN ({','.join('?' * len(page))})", page)}
+        return [found[document_id] for document_id in ids if document_id in found]
+
+    def scan(self) -> Iterator[StoredDocument]:
+        """Every living document in the order of writing, read in short pages so that no transaction stays open."""
+        after = -1
+        while page := self._select("d.row > ? ORDER BY d.row LIMIT ?", (after, _SCAN_PAGE)):
+            yield from page
+            after = page[-1].row
+
+    def counts(self) -> Counts:
+        """How many living documents and chunks there are."""
+        with mapped_errors(self.path):
+            connection = self._connection()
+            documents = connection.execute("SELECT count(*) FROM documents WHERE died IS NULL").fetchone()[0]
+            chunks = connection.execute("SELECT count(*) FROM chunks WHERE died IS NULL").fetchone()[0]
+        return Counts(documents=documents, chunks=chunks)
+
+    def sequence(self) -> int:
+        """The sequence of the last write that these rows hold."""
+        with mapped_errors(self.path):
+            return cast("int", self._connection().execute("SELECT sequence FROM head").fetchone()[0])
+
+    def parts(self) -> list[PartRow]:
+        """The parts of the index in the order of their slots."""
+        with mapped_errors(self.path):
+            rows = self._connection().execute("SELECT uuid, first_slot, row_count, facts FROM parts ORDER BY first_slot").fetchall()
+            return [_part(*row) for row in rows]
+
+    def quick_check(self) -> str | None:
+        """What SQLite finds wrong with the file, or None."""
+        with mapped_errors(self.path):
+            result = self._connection().execute("PRAGMA quick_check(1)").fetchone()[0]
+        return None if result == "ok" else str(result)
+
+    def close(self) -> None:
+        """Release the file in every thread. Idempotent."""
+        with self._lock:
+            self._closed = True
+            for connection in self._opened:
+                connection.close()
+            self._opened.clear()
+
+    def _select(self, condition: str, values: Sequence[object]) -> list[StoredDocument]:
+        with mapped_errors(self.path):
+            rows = self._connection().execute(_DOCUMENT + condition, values).fetchall()
+        return [_stored(row) for row in rows]
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if self._closed:
+            raise Closed(f"{self.path} is closed", path=self.path)
+        if connection is None:
+            connection = _connect(self.path)
+            connection.execute("PRAGMA query_only = ON")
+            self._local.connection = connection
+            with self._lock:
+                self._opened.append(connection)
+        return connection
+
+    def _check_format(self) -> None:
+        with mapped_errors(self.path):
+            found = self._connection().execute("PRAGMA application_id").fetchone()[0]
+        if found != _APPLICATION_ID:
+            raise Damaged(f"{self.path} is not a file of documents; restore it or roll back to another generation", path=self.path)
+
+
+@contextmanager
+def mapped_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors about `path` into `Damaged` or `StorageFailed`."""
+    try:
+        yield
+    except sqlite3.ProgrammingError as error:  # used after close by another thread
+        raise Closed(f"{path} is closed", path=path) from error
+    except sqlite3.OperationalError as error:
+        raise StorageFailed(f"{path}: {error}. Check the free space and the permissions of the folder.", path=path) from error
+    except sqlite3.DatabaseError as error:
+        raise Damaged(f"{path} is damaged ({error}); restore it or roll back to another generation", path=path) from error
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """One transaction: committed when the block ends, rolled back when it raises."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.rollback()
+        raise
+    connection.commit()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_MS / 1000)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA mmap_size = 1073741824")
+    return connection
+
+
+def _document_values(row: DocumentRow, sequence: int) -> tuple[object, ...]:
+    document = row.document
+    whole = len(row.chunks) == 1 and row.chunks[0].text == document.text
+    return (
+        row.row,
+        document.id,
+        document.title,
+        document.source,
+        None if whole else document.text,
+        _encode(document.metadata),
+        row.vector_given,
+        sequence,
+    )
+
+
+def _chunk(row: tuple[Any, ...]) -> Chunk:
+    slot, document_id, ordinal, text, title, source, metadata, heading, page, start, stop = row
+    return Chunk(slot, document_id, ordinal, text, title, source, _decode_metadata(metadata), heading, page, start, stop)
+
+
+def _stored(values: tuple[Any, ...]) -> StoredDocument:
+    document_id, text, title, source, metadata, vector_given, first_slot, row = values
+    document = Document(id=document_id, text=text, title=title, source=source, metadata=_decode_metadata(metadata))
+    return StoredDocument(document=document, vector_given=bool(vector_given), first_slot=first_slot, row=row)
+
+
+def _part(uuid: str, first_slot: int, row_count: int, facts: bytes) -> PartRow:
+    held = msgspec.json.decode(facts)
+    return PartRow(
+        uuid=uuid,
+        first_slot=first_slot,
+        row_count=row_count,
+        files=msgspec.convert(held["files"], tuple[FileFact, ...]),
+        facts=held["facts"],
+    )

@@ -1,0 +1,117 @@
+"""Which generations a collection has and what state each is in. Status is never stored: it is read off the disk."""
+
+from __future__ import annotations
+
+import msgspec
+
+from outcrop.errors import Damaged, UnknownGeneration
+from outcrop.generations import durable, manifest, pointer
+from outcrop.generations.journal import Journal, Promotion
+from outcrop.generations.layout import CollectionFolder, GenerationName
+from outcrop.generations.manifest import Manifest
+from outcrop.model import GenerationInfo, Status
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """A generation whose manifest cannot be used, and why."""
+
+    name: GenerationName
+    reason: str
+
+
+def generations(folder: CollectionFolder) -> list[GenerationInfo]:
+    """Every finished generation, by number. Unfinished and damaged ones are left out; see `damaged`."""
+    promotions = done_promotions(folder)
+    active = pointer.read(folder)
+    infos = []
+    for name in folder.names():
+        try:
+            sealed = manifest.read(folder.generation(name))
+        except Damaged:
+            continue
+        if sealed is not None:
+            infos.append(_info(folder, name, sealed, promotions, active))
+    return infos
+
+
+def damaged(folder: CollectionFolder) -> list[Damage]:
+    """The generations whose manifest cannot be used."""
+    found = []
+    for name in folder.names():
+        try:
+            manifest.read(folder.generation(name))
+        except Damaged as error:
+            found.append(Damage(name=name, reason=str(error)))
+    return found
+
+
+def info(folder: CollectionFolder, name: GenerationName) -> GenerationInfo:
+    """One finished generation. Raises `Damaged`, or `UnknownGeneration` if it was never finished."""
+    sealed = manifest.read(folder.generation(name))
+    if sealed is None:
+        raise _unknown(folder, name.number)
+    return _info(folder, name, sealed, done_promotions(folder), pointer.read(folder))
+
+
+def find(folder: CollectionFolder, generation: GenerationInfo | int | str) -> GenerationName:
+    """The folder's name for a generation given as a GenerationInfo, a number or a uuid."""
+    wanted = generation.uuid if isinstance(generation, GenerationInfo) else generation
+    for name in folder.names():
+        if wanted in (name.number, name.uuid) and not isinstance(wanted, bool):
+            return name
+    raise _unknown(folder, wanted)
+
+
+def done_promotions(folder: CollectionFolder) -> list[Promotion]:
+    """The promotions that happened, oldest first.
+
+    One that was cut short between its swap and its end happened too: it is the last one intended and its generation is active.
+    """
+    promotions = Journal(folder.journal).promotions()
+    active = pointer.read(folder)
+    done = [promotion for promotion in promotions if promotion.done_at is not None]
+    if promotions and promotions[-1].done_at is None and active is not None and promotions[-1].generation == active.number:
+        done.append(promotions[-1])
+    return done
+
+
+def _info(
+    folder: CollectionFolder, name: GenerationName, sealed: Manifest, promotions: list[Promotion], active: GenerationName | None
+) -> GenerationInfo:
+    mine = [promotion for promotion in promotions if promotion.generation == name.number]
+    last = mine[-1] if mine else None
+    path = folder.generation(name)
+    return GenerationInfo(
+        number=name.number,
+        uuid=name.uuid,
+        status=_status(name, active, last),
+        created_at=sealed.created_at,
+        recipe=sealed.recipe,
+        document_count=sealed.document_count,
+        chunk_count=sealed.chunk_count,
+        skipped=sealed.skipped,
+        unembedded=sealed.unembedded,
+        sequence=sealed.sequence,
+        source=sealed.source,
+        vector_index=sealed.vector_index,
+        recall=sealed.recall,
+        size_bytes=durable.size_bytes(path),
+        build_seconds=sealed.build_seconds,
+        promoted_at=(last.done_at or last.intended_at) if last else None,
+        promoted_from=last.previous if last else None,
+        path=str(path),
+    )
+
+
+def _status(name: GenerationName, active: GenerationName | None, last: Promotion | None) -> Status:
+    if name == active:
+        return "active"
+    return "ready" if last is None else "archived"
+
+
+def _unknown(folder: CollectionFolder, wanted: object) -> UnknownGeneration:
+    available = [name.number for name in folder.names()]
+    listed = ", ".join(map(str, available)) if available else "none yet"
+    return UnknownGeneration(
+        f"collection {folder.path.name!r} has no generation {wanted!r}; there are: {listed}", generation=wanted, available=available
+    )

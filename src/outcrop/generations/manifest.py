@@ -1,0 +1,93 @@
+"""What a generation consists of: one JSON file, written last. A folder without it is an unfinished build."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from outcrop.documents import PartRow
+from outcrop.errors import Damaged, UnsupportedFormat
+from outcrop.generations import durable
+from outcrop.generations.layout import FORMAT, MANIFEST
+from outcrop.model import Recipe
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """A fixed text's vector as the generation's embedder made it, to tell later whether the embedder is still the same."""
+
+    text: str
+    vector: tuple[float, ...]
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """A sealed generation. `parts` lists, with checksums, the immutable files as they were sealed; the rows in documents.sqlite
+    say which parts there are now. `sequence` is the sequence at which the build began."""
+
+    format: int
+    number: int
+    uuid: str
+    created_at: str
+    recipe: Recipe
+    source: str
+    sequence: int
+    document_count: int
+    chunk_count: int
+    skipped: int
+    unembedded: int
+    vector_index: str | None
+    recall: float | None
+    build_seconds: float
+    fields: tuple[str, ...]
+    probes: tuple[Probe, ...]
+    parts: tuple[PartRow, ...]
+
+
+def write(directory: Path, manifest: Manifest) -> None:
+    """Write the manifest into a generation's folder: from here on the generation is ready."""
+    body = msgspec.json.encode(manifest)
+    document = b'{"sha256":"%s","manifest":%s}\n' % (hashlib.sha256(body).hexdigest().encode(), body)
+    durable.write_atomically(directory / MANIFEST, msgspec.json.format(document, indent=1))
+
+
+def read(directory: Path) -> Manifest | None:
+    """The manifest of a generation's folder, checked, or None if the build never finished."""
+    path = directory / MANIFEST
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise durable.storage_failed(path, error) from error
+    return _checked(path, content)
+
+
+class _Sealed(msgspec.Struct, frozen=True):
+    sha256: str
+    manifest: msgspec.Raw
+
+
+class _Format(msgspec.Struct, frozen=True):
+    format: int
+
+
+def _checked(path: Path, content: bytes) -> Manifest:
+    try:
+        sealed = msgspec.json.decode(msgspec.json.format(content, indent=-1), type=_Sealed)
+        found = msgspec.json.decode(sealed.manifest, type=_Format).format
+        if found > FORMAT:
+            raise UnsupportedFormat(
+                f"{path} has format {found}; this Outcrop reads up to {FORMAT}. Upgrade Outcrop.",
+                path=path,
+                found=found,
+                supported=FORMAT,
+            )
+        if hashlib.sha256(bytes(sealed.manifest)).hexdigest() != sealed.sha256:
+            raise Damaged(f"{path} was changed after it was written: its checksum does not agree. {_ADVICE}", path=path)
+        return msgspec.json.decode(sealed.manifest, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise Damaged(f"{path} cannot be read ({error}). {_ADVICE}", path=path) from error
+
+
+_ADVICE = "Restore the file from a backup, or promote or roll back to another generation."
