@@ -1,0 +1,52 @@
+# Everything that a developer runs. `make` alone lists it. Needs Python 3.11 or later and make; the rest is set up in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench docs eval wheel clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+demo: $(READY) ## build, search, promote and roll back a collection made of this project's own documentation
+	@$(BIN)/outcrop demo
+
+test: $(READY) ## run every test, the examples in docstrings and documentation, and the packaging check
+	$(BIN)/python -m pytest -q -n auto --dist worksteal $(ARGS)
+
+lint: $(READY) ## check format, style, types and layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(READY) ## rewrite the files in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only --quiet .
+
+bench: $(READY) ## measure against the raw libraries in the same run
+	$(BIN)/python -m benchmarks.run $(ARGS)
+
+docs: $(READY) ## run the documentation's examples and check its links
+	$(BIN)/python -m pytest -q tests/test_docs.py $(ARGS)
+
+eval: $(READY) ## measure search quality on the judged collections (slow)
+	$(BIN)/python -m benchmarks.quality $(ARGS)
+
+wheel: $(READY) ## build the wheel and the source distribution into dist/
+	$(BIN)/python -m build --no-isolation --outdir dist
+
+clean: ## remove the virtual environment, caches and build results
+	rm -rf $(VENV) dist build .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# Set up once; again when a dependency changes.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Outcrop needs Python 3.11 or later; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "Setting up $(VENV) (once, a few minutes on a slow line)"; $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
+	@touch $@
