@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, NoReturn, TypeAlias
 
 import msgspec
+import numpy as np
 
 from outcrop.errors import InvalidFilter
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
 Value: TypeAlias = bool | int | float | str
 
-DEPTH_MAX = 64
+DEPTH_MAX = 32
 CONDITIONS_MAX = 10_000
 FIELD_BYTES_MAX = 1_000
 STRING_BYTES_MAX = 30_000
@@ -39,7 +40,7 @@ class Compare(msgspec.Struct, frozen=True, tag="compare"):
 
     def __post_init__(self) -> None:
         if self.op not in _OPERATORS:
-            raise InvalidFilter(f"a comparison is one of {' '.join(_OPERATORS)}, found {self.op!r}", text=None, position=None)
+            _refuse(f"a comparison is one of {' '.join(_OPERATORS)}, found {self.op!r}")
         _check_field(self.field)
         msgspec.structs.force_setattr(self, "value", checked_value(self.value))
 
@@ -86,13 +87,33 @@ Filter: TypeAlias = Compare | In | Exists | And | Or | Not
 
 
 def parse(where: str | Mapping[str, Any] | Filter | None) -> Filter | None:
-    """The tree of a filter in either spelling; None, and an empty mapping, mean no filter.
+    """The tree of a filter in either spelling; None, and an empty mapping, mean no filter. The same meaning gives the same tree.
+
+    A filter nests at most 32 levels deep and holds at most 10,000 conditions and values.
 
     Raises `InvalidFilter` with `text` and `position` (0-based, None for a mapping).
+
+    >>> parse("year >= 2015 AND NOT archived") == parse({"year": {"$gte": 2015}, "$not": {"archived": True}})
+    True
     """
-    if where is None or isinstance(where, Compare | In | Exists | And | Or | Not):
-        return where
-    raise InvalidFilter("filters are not parsed yet", text=None, position=None)
+    if where is None:
+        return None
+    if isinstance(where, str):
+        from outcrop.filter_text import parse_text  # here, because the SQL parser takes 150 ms to import
+
+        tree = parse_text(where)
+    elif isinstance(where, Compare | In | Exists | And | Or | Not):
+        tree = where
+    elif isinstance(where, Mapping):
+        if not where:
+            return None
+        from outcrop.filter_mapping import parse_mapping
+
+        tree = parse_mapping(where)
+    else:
+        _refuse(f"a filter is text or a mapping, found {type(where).__name__}: {where!r:.60}")
+    _check_size(tree)
+    return tree
 
 
 def fields(where: Filter) -> frozenset[str]:
@@ -123,7 +144,14 @@ def leaves(metadata: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
 
 def same_kind(left: Value, right: Value) -> bool:
     """Whether two values can be compared: both booleans, both text, or both numbers."""
-    return _kind(left) == _kind(right)
+    return kind(left) == kind(right)
+
+
+def kind(value: Value) -> Literal["boolean", "number", "text"]:
+    """The type of a value, as filters see it."""
+    if isinstance(value, bool):
+        return "boolean"
+    return "text" if isinstance(value, str) else "number"
 
 
 def checked_value(value: object) -> Value:
@@ -131,21 +159,38 @@ def checked_value(value: object) -> Value:
 
     Raises `InvalidFilter` for NaN, infinity, integers beyond 64 bits, text over 30,000 bytes and any other type.
     """
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return _checked_text(value, STRING_BYTES_MAX, "a text in a filter")
+        return _checked_text(str.__str__(value), STRING_BYTES_MAX, "a text in a filter")
     if isinstance(value, int):
         if not _INTEGER_MIN <= value <= _INTEGER_MAX:
-            raise InvalidFilter("an integer in a filter does not fit in 64 bits", text=None, position=None)
+            _refuse("an integer in a filter must fit in 64 bits; compare with a float, or store such numbers as text")
         return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise InvalidFilter(f"a number in a filter must be finite, found {value}", text=None, position=None)
-        return int(value) if value.is_integer() and -(2.0**63) <= value < 2.0**63 else float(value)
-    raise InvalidFilter(
-        f"a filter compares with text, numbers and booleans, found {type(value).__name__}: {value!r:.60}", text=None, position=None
-    )
+            _refuse(f"a number in a filter must be finite, found {value}")
+        return int(value) if value.is_integer() and _INTEGER_MIN <= value <= _INTEGER_MAX else float(value)
+    _refuse(f"a filter compares with text, numbers and booleans, found {type(value).__name__}: {value!r:.60}")
+
+
+def all_of(parts: Iterable[Filter]) -> Filter:
+    """The conjunction of `parts` in its one canonical form: no AND directly in an AND, none around a single part."""
+    flat = tuple(inner for part in parts for inner in (part.parts if isinstance(part, And) else (part,)))
+    return flat[0] if len(flat) == 1 else And(flat)
+
+
+def any_of(parts: Iterable[Filter]) -> Filter:
+    """The disjunction of `parts` in its one canonical form: no OR directly in an OR, none around a single part."""
+    flat = tuple(inner for part in parts for inner in (part.parts if isinstance(part, Or) else (part,)))
+    return flat[0] if len(flat) == 1 else Or(flat)
+
+
+def negation(part: Filter) -> Filter:
+    """NOT `part`, where two NOTs cancel: the logic has two values."""
+    return part.part if isinstance(part, Not) else Not(part)
 
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
@@ -186,15 +231,9 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Value]]:
         yield path, value
 
 
-def _kind(value: Value) -> str:
-    if isinstance(value, bool):
-        return "boolean"
-    return "text" if isinstance(value, str) else "number"
-
-
 def _check_field(field: object) -> None:
     if not isinstance(field, str) or not field:
-        raise InvalidFilter(f"a field in a filter is non-empty text, found {field!r:.60}", text=None, position=None)
+        _refuse(f"a field in a filter is non-empty text, found {field!r:.60}")
     _checked_text(field, FIELD_BYTES_MAX, "the name of a field in a filter")
 
 
@@ -202,7 +241,30 @@ def _checked_text(text: str, bytes_max: int, what: str) -> str:
     try:
         size_bytes = len(text.encode())
     except UnicodeEncodeError:
-        raise InvalidFilter(f"{what} is not valid Unicode: {text!r:.60}", text=None, position=None) from None
+        _refuse(f"{what} is not valid Unicode: {text!r:.60}")
     if size_bytes > bytes_max:
-        raise InvalidFilter(f"{what} is {size_bytes} bytes long; the limit is {bytes_max}", text=None, position=None)
+        _refuse(f"{what} is {size_bytes} bytes long; the limit is {bytes_max}")
     return text
+
+
+def _check_size(where: Filter) -> None:
+    """Refuse what would exhaust the stack or the time of an evaluation. Walks with a stack of its own, as a tree may be deep."""
+    waiting: list[tuple[Filter, int]] = [(where, 0)]
+    count = 0
+    while waiting:
+        node, depth = waiting.pop()
+        count += len(node.values) if isinstance(node, In) else 1
+        if depth > DEPTH_MAX:
+            _refuse(f"a filter nests at most {DEPTH_MAX} levels deep")
+        if count > CONDITIONS_MAX:
+            _refuse(f"a filter holds at most {CONDITIONS_MAX} conditions and values")
+        if isinstance(node, And | Or):
+            waiting += [(part, depth + 1) for part in node.parts]
+        elif isinstance(node, Not):
+            waiting.append((node.part, depth + 1))
+        elif not isinstance(node, Compare | In | Exists):
+            _refuse(f"a part of a filter must be a filter, found {type(node).__name__}: {node!r:.60}")
+
+
+def _refuse(message: str) -> NoReturn:
+    raise InvalidFilter(message, text=None, position=None)
