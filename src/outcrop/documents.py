@@ -10,11 +10,12 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+import numpy as np
 
 from outcrop.errors import Closed, Damaged, DuplicateDocument, StorageFailed
 from outcrop.model import Chunk, Document
@@ -32,8 +33,8 @@ CREATE TABLE documents (
     title TEXT, source TEXT,
     text TEXT,                        -- null: the only chunk has the whole text
     metadata BLOB NOT NULL,           -- JSON
-    vector_given INTEGER NOT NULL,    -- 1: the vector came with the document
-    born INTEGER NOT NULL, died INTEGER
+    born INTEGER NOT NULL, died INTEGER,
+    vector BLOB                       -- float32, if the vector came with the document: nothing else could bring it back
 );
 CREATE UNIQUE INDEX documents_alive ON documents (id) WHERE died IS NULL;
 CREATE TABLE chunks (
@@ -53,7 +54,7 @@ INSERT INTO head VALUES (0);
 _FETCH = """SELECT c.slot, d.id, c.ordinal, c.text, d.title, d.source, d.metadata, c.heading, c.page, c.start, c.stop
 FROM chunks c JOIN documents d ON d.row = c.document WHERE c.slot IN ({})"""
 _DOCUMENT = """SELECT d.id, coalesce(d.text, (SELECT c.text FROM chunks c WHERE c.document = d.row AND c.ordinal = 0)),
-d.title, d.source, d.metadata, d.vector_given, (SELECT c.slot FROM chunks c WHERE c.document = d.row AND c.ordinal = 0), d.row
+d.title, d.source, d.metadata, d.vector, d.row
 FROM documents d WHERE d.died IS NULL AND """
 _SCAN_PAGE = 256
 _IDS_PER_STATEMENT = 500
@@ -80,22 +81,12 @@ class PartRow(msgspec.Struct, frozen=True):
     facts: dict[str, Any]
 
 
-class StoredDocument(msgspec.Struct, frozen=True):
-    """A living document as stored, with the slot of its first chunk and whether its vector came with it."""
-
-    document: Document
-    vector_given: bool
-    first_slot: int
-    row: int
-
-
 class DocumentRow(msgspec.Struct, frozen=True):
     """A document ready to be written, with its chunks."""
 
     row: int
     document: Document
     chunks: Sequence[Chunk]
-    vector_given: bool
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -119,16 +110,15 @@ class DocumentsWriter:
     def add(self, rows: Sequence[DocumentRow], sequence: int) -> None:
         """Write documents and chunks in one transaction, born at `sequence`.
 
-        Raises `DuplicateDocument` (attribute `document_id`) if an id is there already; then none of `rows` is written.
+        Raises `DuplicateDocument` if an id is there already or occurs twice; then none of `rows` is written.
         """
         with mapped_errors(self.path), transaction(self._connection):
             try:
                 self._connection.executemany(
-                    "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", [_document_values(row, sequence) for row in rows]
+                    "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, NULL, ?)", [_document_values(row, sequence) for row in rows]
                 )
             except sqlite3.IntegrityError:
-                self._connection.rollback()
-                raise self._duplicate([row.document.id for row in rows]) from None
+                raise DuplicateDocument(f"{self.path}: at least one document id occurs twice", path=self.path) from None
             self._connection.executemany(
                 "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
                 [
@@ -137,12 +127,6 @@ class DocumentsWriter:
                     for c in row.chunks
                 ],
             )
-
-    def add_part(self, part: PartRow) -> None:
-        """List a part. Its files must be durable already: from here on it is part of the generation."""
-        facts = _encode({"files": part.files, "facts": part.facts})
-        with mapped_errors(self.path), transaction(self._connection):
-            self._connection.execute("INSERT INTO parts VALUES (?, ?, ?, ?)", (part.uuid, part.first_slot, part.row_count, facts))
 
     def seal(self, sequence: int) -> None:
         """Set the head sequence and make everything durable."""
@@ -156,14 +140,11 @@ class DocumentsWriter:
         """Release the file. Idempotent."""
         self._connection.close()
 
-    def _duplicate(self, ids: list[str]) -> DuplicateDocument:
-        seen: set[str] = set()
-        for document_id in ids:
-            known = self._connection.execute("SELECT 1 FROM documents WHERE id = ? AND died IS NULL", (document_id,)).fetchone()
-            if known or document_id in seen:
-                return DuplicateDocument(f"document id {document_id!r} occurs twice", document_id=document_id)
-            seen.add(document_id)
-        raise Damaged(f"{self.path}: a row was refused although its id is new", path=self.path)
+    def known(self, ids: Sequence[str]) -> frozenset[str]:
+        """Those of `ids` that are there already."""
+        with mapped_errors(self.path):
+            statement = "SELECT 1 FROM documents WHERE id = ? AND died IS NULL"
+            return frozenset(one for one in ids if self._connection.execute(statement, (one,)).fetchone())
 
 
 class Documents:
@@ -188,20 +169,33 @@ class Documents:
         by_slot = {row[0]: row for row in rows}
         return [_chunk(by_slot[slot]) for slot in slots if slot in by_slot]
 
-    def get(self, ids: Sequence[str]) -> list[StoredDocument]:
+    def get(self, ids: Sequence[str]) -> list[Document]:
         """The living documents with these ids, in the order asked; unknown ids are left out."""
-        found: dict[str, StoredDocument] = {}
+        found: dict[str, Document] = {}
         for start in range(0, len(ids), _IDS_PER_STATEMENT):
             page = ids[start : start + _IDS_PER_STATEMENT]
-            found |= {one.document.id: one for one in self._select(f"d.id IN ({','.join('?' * len(page))})", page)}
+            found |= {one.id: one for one, _ in self._select(f"d.id IN ({','.join('?' * len(page))})", page)}
         return [found[document_id] for document_id in ids if document_id in found]
 
-    def scan(self) -> Iterator[StoredDocument]:
+    def scan(self) -> Iterator[Document]:
         """Every living document in the order of writing, read in short pages so that no transaction stays open."""
         after = -1
         while page := self._select("d.row > ? ORDER BY d.row LIMIT ?", (after, _SCAN_PAGE)):
-            yield from page
-            after = page[-1].row
+            for document, after in page:  # noqa: B007, B020 - the last row of the page is where the next one begins
+                yield document
+
+    def metadata(self) -> Iterator[dict[str, Any]]:
+        """Every living document's metadata in the order of writing."""
+        after = -1
+        statement = "SELECT row, metadata FROM documents WHERE died IS NULL AND row > ? ORDER BY row LIMIT ?"
+        while True:
+            with mapped_errors(self.path):
+                page = self._connection().execute(statement, (after, _SCAN_PAGE)).fetchall()
+            if not page:
+                return
+            for _, metadata in page:
+                yield _decode_metadata(metadata)
+            after = page[-1][0]
 
     def counts(self) -> Counts:
         """How many living documents and chunks there are."""
@@ -236,7 +230,7 @@ class Documents:
                 connection.close()
             self._opened.clear()
 
-    def _select(self, condition: str, values: Sequence[object]) -> list[StoredDocument]:
+    def _select(self, condition: str, values: Sequence[object]) -> list[tuple[Document, int]]:
         with mapped_errors(self.path):
             rows = self._connection().execute(_DOCUMENT + condition, values).fetchall()
         return [_stored(row) for row in rows]
@@ -258,6 +252,14 @@ class Documents:
             found = self._connection().execute("PRAGMA application_id").fetchone()[0]
         if found != _APPLICATION_ID:
             raise Damaged(f"{self.path} is not a file of documents; restore it or roll back to another generation", path=self.path)
+
+
+def list_part(directory: Path, part: PartRow) -> None:
+    """Make a part belong to the generation. Its files must be durable already."""
+    path = directory / FILE_NAME
+    facts = _encode({"files": part.files, "facts": part.facts})
+    with mapped_errors(path), closing(_connect(path)) as connection, transaction(connection):
+        connection.execute("INSERT INTO parts VALUES (?, ?, ?, ?)", (part.uuid, part.first_slot, part.row_count, facts))
 
 
 @contextmanager
@@ -304,8 +306,8 @@ def _document_values(row: DocumentRow, sequence: int) -> tuple[object, ...]:
         document.source,
         None if whole else document.text,
         _encode(document.metadata),
-        row.vector_given,
         sequence,
+        None if document.vector is None else np.asarray(document.vector, dtype="<f4").tobytes(),
     )
 
 
@@ -314,10 +316,10 @@ def _chunk(row: tuple[Any, ...]) -> Chunk:
     return Chunk(slot, document_id, ordinal, text, title, source, _decode_metadata(metadata), heading, page, start, stop)
 
 
-def _stored(values: tuple[Any, ...]) -> StoredDocument:
-    document_id, text, title, source, metadata, vector_given, first_slot, row = values
-    document = Document(id=document_id, text=text, title=title, source=source, metadata=_decode_metadata(metadata))
-    return StoredDocument(document=document, vector_given=bool(vector_given), first_slot=first_slot, row=row)
+def _stored(values: tuple[Any, ...]) -> tuple[Document, int]:
+    document_id, text, title, source, metadata, vector, row = values
+    given = None if vector is None else np.frombuffer(vector, dtype="<f4")
+    return Document(document_id, text, title, source, _decode_metadata(metadata), given), row
 
 
 def _part(uuid: str, first_slot: int, row_count: int, facts: bytes) -> PartRow:

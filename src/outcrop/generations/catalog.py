@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from outcrop.errors import Damaged, UnknownGeneration
-from outcrop.generations import durable, manifest, pointer
+from outcrop import files
+from outcrop.generations import manifest, pointer
 from outcrop.generations.journal import Journal, Promotion
 from outcrop.generations.layout import CollectionFolder, GenerationName
 from outcrop.generations.manifest import Manifest
@@ -95,7 +96,7 @@ def _info(
         source=sealed.source,
         vector_index=sealed.vector_index,
         recall=sealed.recall,
-        size_bytes=durable.size_bytes(path),
+        size_bytes=files.size_bytes(path),
         build_seconds=sealed.build_seconds,
         promoted_at=(last.done_at or last.intended_at) if last else None,
         promoted_from=last.previous if last else None,

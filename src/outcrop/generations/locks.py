@@ -17,7 +17,7 @@ import filelock
 import msgspec
 
 from outcrop.errors import CollectionLocked
-from outcrop.generations.durable import storage_errors
+from outcrop.files import storage_errors
 
 
 class Owner(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ import msgspec
 
 from outcrop.documents import PartRow
 from outcrop.errors import Damaged, UnsupportedFormat
-from outcrop.generations import durable
+from outcrop import files
 from outcrop.generations.layout import FORMAT, MANIFEST
 from outcrop.model import Recipe
 
@@ -48,7 +48,7 @@ def write(directory: Path, manifest: Manifest) -> None:
     """Write the manifest into a generation's folder: from here on the generation is ready."""
     body = msgspec.json.encode(manifest)
     document = b'{"sha256":"%s","manifest":%s}\n' % (hashlib.sha256(body).hexdigest().encode(), body)
-    durable.write_atomically(directory / MANIFEST, msgspec.json.format(document, indent=1))
+    files.write_atomically(directory / MANIFEST, msgspec.json.format(document, indent=1))
 
 
 def read(directory: Path) -> Manifest | None:
@@ -59,7 +59,7 @@ def read(directory: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise durable.storage_failed(path, error) from error
+        raise files.storage_failed(path, error) from error
     return _checked(path, content)
 
 

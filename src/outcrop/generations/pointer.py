@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from outcrop.errors import Damaged
-from outcrop.generations import durable
+from outcrop import files
 from outcrop.generations.layout import ACTIVE, GENERATIONS, CollectionFolder, GenerationName, parse_name
 
 _POINTER_FILE_BYTES_MAX = 256
@@ -37,7 +37,7 @@ def read_raw(path: str) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise durable.storage_failed(Path(path), error) from error
+        raise files.storage_failed(Path(path), error) from error
 
 
 def parse_target(folder: CollectionFolder, target: str) -> GenerationName:
@@ -57,7 +57,7 @@ def swap(folder: CollectionFolder, name: GenerationName, *, symlinks: bool = Tru
     target = f"{GENERATIONS}/{name}"
     if symlinks and _swap_link(folder, target):
         return
-    durable.write_atomically(folder.active, f"{target}\n".encode())
+    files.write_atomically(folder.active, f"{target}\n".encode())
 
 
 def _swap_link(folder: CollectionFolder, target: str) -> bool:
@@ -70,10 +70,10 @@ def _swap_link(folder: CollectionFolder, target: str) -> bool:
             return False  # if the folder cannot be written at all, the pointer file will say so
         raise
     try:
-        with durable.storage_errors(folder.active):
-            durable.replace(temporary, folder.active)
+        with files.storage_errors(folder.active):
+            files.replace(temporary, folder.active)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    durable.sync_folder(folder.path)
+    files.sync_folder(folder.path)
     return True

@@ -1,4 +1,6 @@
-"""How a file becomes durable: written, synced, renamed, its folder synced. The one place that knows."""
+"""How a file becomes durable: written, synced, renamed, its folder synced. The one place that knows.
+
+Low in the layers, because engines and generations both write files."""
 
 from __future__ import annotations
 

@@ -1,0 +1,158 @@
+"""Builds a generation beside the live one: read, chunk, embed, write, seal, verify, and last the manifest."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from time import monotonic
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from outcrop import files
+from outcrop.builds.verification import verify
+from outcrop.config import Config
+from outcrop.documents import Documents, DocumentsWriter
+from outcrop.embedding import Embedder, probe_texts, probe_vectors
+from outcrop.engines import registry
+from outcrop.engines.protocol import IndexStats
+from outcrop.builds.preparing import BadDocument, Prepared, Preparer, batches
+from outcrop.builds.writing import Writer
+from outcrop.generations import locks, manifest
+from outcrop.generations.journal import Journal, now
+from outcrop.generations.layout import FORMAT, CollectionFolder, GenerationName
+from outcrop.generations.manifest import Manifest, Probe
+from outcrop.ingest import Chunker, Meter, ProgressSink, Source, staged
+from outcrop.errors import NothingToBuild
+from outcrop.model import Recipe
+
+OnError = Literal["stop", "skip"]
+_QUEUED_BATCHES = 4
+
+
+class BuildPlan(msgspec.Struct, frozen=True, eq=False):
+    """Everything a build needs to know. `recipe.dimension` may still be open: the first document's vector settles it."""
+
+    folder: CollectionFolder
+    source: Source
+    recipe: Recipe
+    embedder: Embedder | None
+    chunker: Chunker
+    config: Config
+    on_error: OnError
+    on_skip: Callable[[BadDocument], None] | None
+    progress: ProgressSink | None
+
+
+def build(plan: BuildPlan) -> GenerationName:
+    """Build a generation; on return it is ready. Whatever fails, the folder of the unfinished generation is removed again.
+
+    Raises the source's own errors (`on_error="stop"`), `NothingToBuild`, `CollectionLocked`, `BuildFailed`, `StorageFailed`.
+    """
+    with locks.held(plan.folder.build_lock, timeout_seconds=plan.config.lock_timeout_seconds, action="being built"):
+        _remove_abandoned(plan.folder)
+        preparer = Preparer(plan.recipe, plan.embedder, plan.chunker)
+        read = batches(plan.source, plan.config.batch_documents)
+        first = next(read, None)
+        if first is None or not (first.records or first.bad):
+            raise NothingToBuild(f"{plan.source.description} holds no documents", source=plan.source.description)
+        recipe = preparer.settle(first)
+        name = Journal(plan.folder.journal).next_generation()
+        directory = plan.folder.generation(name)
+        with files.storage_errors(directory):
+            directory.mkdir(parents=True)
+        try:
+            _fill(plan, recipe, name, staged(_chain(first, read), preparer.chunk, preparer.embed, queue_size=_QUEUED_BATCHES))
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+    return name
+
+
+def _fill(plan: BuildPlan, recipe: Recipe, name: GenerationName, prepared: Iterator[Prepared]) -> None:
+    began = monotonic()
+    directory = plan.folder.generation(name)
+    meter = Meter(plan.progress, size_bytes=plan.source.size_bytes, document_count=plan.source.document_count)
+    with closing(DocumentsWriter(directory)) as documents:
+        index = registry.engine(recipe.engine, plan.config).create(recipe, directory)
+        try:
+            writer = Writer(documents, index, on_error=plan.on_error, on_skip=plan.on_skip)
+            for batch in prepared:
+                writer.write(batch)
+                meter.advance(
+                    phase="write",
+                    documents=writer.document_count,
+                    chunks=writer.chunk_count,
+                    position_bytes=batch.position_bytes,
+                    skipped=writer.skipped,
+                )
+            if not writer.document_count:
+                raise NothingToBuild(
+                    f"{plan.source.description} holds no usable document ({writer.skipped} were skipped)", skipped=writer.skipped
+                )
+            meter.enter("index")
+            documents.seal(sequence=0)
+            stats = index.seal()
+            meter.enter("verify")
+            with closing(Documents(directory)) as stored:
+                verify(index, stored, writer.counts)
+                _write_manifest(plan, recipe, name, writer, stats, stored, monotonic() - began)
+        finally:
+            index.close()
+    meter.finish()
+
+
+def _write_manifest(
+    plan: BuildPlan, recipe: Recipe, name: GenerationName, writer: Writer, stats: IndexStats, stored: Documents, seconds: float
+) -> None:
+    directory = plan.folder.generation(name)
+    probes = () if plan.embedder is None else _probes(plan.embedder)
+    files.sync_folder(directory)
+    files.sync_folder(plan.folder.generations)
+    manifest.write(
+        directory,
+        Manifest(
+            format=FORMAT,
+            number=name.number,
+            uuid=name.uuid,
+            created_at=now(),
+            recipe=recipe,
+            source=plan.source.description,
+            sequence=0,
+            document_count=writer.document_count,
+            chunk_count=writer.chunk_count,
+            skipped=writer.skipped,
+            unembedded=0,
+            vector_index=stats.vector_index,
+            recall=stats.recall,
+            build_seconds=round(seconds, 3),
+            fields=stats.fields,
+            probes=probes,
+            parts=tuple(stored.parts()),
+        ),
+    )
+
+
+def _probes(embedder: Embedder) -> tuple[Probe, ...]:
+    vectors: NDArray[np.float32] = probe_vectors(embedder)
+    return tuple(Probe(text=text, vector=tuple(map(float, vector))) for text, vector in zip(probe_texts(), vectors, strict=True))
+
+
+def _remove_abandoned(folder: CollectionFolder) -> None:
+    """Remove what killed builds left. The build lock is ours, so a folder without a manifest has no builder."""
+    for name in folder.names():
+        directory = folder.generation(name)
+        if not (directory / manifest.MANIFEST).exists():
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
+
+
+__all__: Sequence[str] = ["BuildPlan", "OnError", "build"]

@@ -1,0 +1,145 @@
+"""From records to rows: batches of a bounded size, cut into chunks, with their vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from outcrop.embedding import Embedder
+from outcrop.errors import InvalidDocument, OutcropError
+from outcrop.ingest import BadRecord, Chunker, Piece, Record, Source
+from outcrop.model import Document, Recipe
+
+_BATCH_CHARACTERS_MAX = 4_000_000
+
+
+class BadDocument(msgspec.Struct, frozen=True):
+    """A record that cannot be used: where it stands and why."""
+
+    origin: str
+    error: OutcropError
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Some records of the source, and how far into the source they reach."""
+
+    records: Sequence[Record]
+    bad: Sequence[BadDocument]
+    position_bytes: int | None
+
+
+class PreparedDocument(msgspec.Struct, frozen=True, eq=False):
+    """A document with its pieces and, if there is a vector leg, their vectors: float32 of shape (len(pieces), dimension)."""
+
+    document: Document
+    origin: str
+    pieces: Sequence[Piece]
+    vectors: NDArray[np.float32] | None
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A batch that is ready to be written."""
+
+    documents: Sequence[PreparedDocument]
+    bad: Sequence[BadDocument]
+    position_bytes: int | None
+
+
+def batches(source: Source, document_count_max: int) -> Iterator[Batch]:
+    """The source in batches, bounded in documents and in characters so that memory is bounded whatever the documents' size."""
+    records: list[Record] = []
+    bad: list[BadDocument] = []
+    characters = 0
+    position: int | None = None
+    for item in source.records():
+        if isinstance(item, BadRecord):
+            bad.append(BadDocument(origin=item.origin, error=item.error))
+        else:
+            records.append(item)
+            characters += len(item.document.text)
+            position = item.position_bytes
+        if len(records) + len(bad) >= document_count_max or characters >= _BATCH_CHARACTERS_MAX:
+            yield Batch(records=records, bad=bad, position_bytes=position)
+            records, bad, characters = [], [], 0
+    if records or bad:
+        yield Batch(records=records, bad=bad, position_bytes=position)
+
+
+class Preparer:
+    """Cuts and embeds batches according to a recipe."""
+
+    def __init__(self, recipe: Recipe, embedder: Embedder | None, chunker: Chunker) -> None:
+        self._recipe = recipe
+        self._embedder = embedder
+        self._chunker = chunker
+
+    def settle(self, first: Batch) -> Recipe:
+        """The recipe with its dimension known: the embedder's, or that of the vector that the first document brings, or none."""
+        if self._embedder is None and first.records and first.records[0].document.vector is not None:
+            self._recipe = msgspec.structs.replace(self._recipe, dimension=len(first.records[0].document.vector))
+        return self._recipe
+
+    def chunk(self, batch: Batch) -> Prepared:
+        """Cut every document into pieces; documents whose vector does not fit become bad ones."""
+        documents, bad = [], list(batch.bad)
+        for record in batch.records:
+            fault = self._vector_fault(record.document)
+            if fault is not None:
+                bad.append(BadDocument(origin=record.origin, error=fault))
+                continue
+            document = record.document
+            pieces = [whole(document)] if document.vector is not None else self._chunker.pieces(document)
+            documents.append(PreparedDocument(document=document, origin=record.origin, pieces=pieces, vectors=None))
+        return Prepared(documents=documents, bad=bad, position_bytes=batch.position_bytes)
+
+    def embed(self, batch: Prepared) -> Prepared:
+        """Give every piece its vector: the document's own, or the embedder's, all in one call."""
+        if self._recipe.dimension is None:
+            return batch
+        texts = [embedded_text(one.document, piece) for one in batch.documents if one.document.vector is None for piece in one.pieces]
+        embedded = self._embedder.embed_documents(texts) if self._embedder is not None and texts else None
+        documents, position = [], 0
+        for one in batch.documents:
+            if one.document.vector is not None:
+                vectors = np.asarray(one.document.vector, dtype=np.float32).reshape(1, -1)
+            elif embedded is not None:
+                vectors = embedded[position : position + len(one.pieces)]
+                position += len(one.pieces)
+            documents.append(msgspec.structs.replace(one, vectors=vectors))
+        return msgspec.structs.replace(batch, documents=documents)
+
+    def _vector_fault(self, document: Document) -> InvalidDocument | None:
+        dimension = self._recipe.dimension
+        if document.vector is None:
+            if dimension is None or self._embedder is not None:
+                return None
+            return InvalidDocument(
+                f"document {document.id!r} has no vector, but the first document has one and there is no embedder: give every"
+                f" document a vector, or build with an embedder",
+                document_id=document.id,
+            )
+        if dimension is None:
+            return InvalidDocument(
+                f"document {document.id!r} has a vector, but the first document has none and there is no embedder: give every"
+                f" document a vector, or none",
+                document_id=document.id,
+            )
+        if len(document.vector) != dimension:
+            return InvalidDocument(
+                f"document {document.id!r}: its vector has {len(document.vector)} numbers, this generation's vectors have {dimension}",
+                document_id=document.id,
+            )
+        return None
+
+
+def whole(document: Document) -> Piece:
+    """A document as one piece."""
+    return Piece(text=document.text, start=0, end=len(document.text), heading=None, page=None)
+
+
+def embedded_text(document: Document, piece: Piece) -> str:
+    """What the embedder sees of a chunk: the document's title and the chunk's text, a line each."""
+    return f"{document.title}\n{piece.text}" if document.title else piece.text

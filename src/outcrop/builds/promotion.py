@@ -1,0 +1,48 @@
+"""Puts a generation live, and takes it back. The swap of the pointer is the one commit point; the journal frames it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from outcrop.config import Config
+from outcrop.errors import NothingToRollBack
+from outcrop.generations import catalog, locks, pointer
+from outcrop.generations.journal import Journal
+from outcrop.generations.layout import CollectionFolder, GenerationName
+from outcrop.model import GenerationInfo
+
+
+def promote(folder: CollectionFolder, name: GenerationName, config: Config) -> GenerationInfo:
+    """Make a finished generation the active one. Promoting the active one changes nothing."""
+    with locks.held(folder.writer_lock, timeout_seconds=config.lock_timeout_seconds, action="being written"):
+        return _make_active(folder, name, "promote", config)
+
+
+def rollback(folder: CollectionFolder, config: Config) -> GenerationInfo:
+    """Make the generation active that the active one was promoted from. A second rollback rolls forward again."""
+    with locks.held(folder.writer_lock, timeout_seconds=config.lock_timeout_seconds, action="being written"):
+        return _make_active(folder, _previous(folder), "rollback", config)
+
+
+def _make_active(folder: CollectionFolder, name: GenerationName, kind: Literal["promote", "rollback"], config: Config) -> GenerationInfo:
+    catalog.info(folder, name)  # raises unless the manifest is whole
+    active = pointer.read(folder)
+    if name != active:
+        journal = Journal(folder.journal)
+        intent = journal.intend(name.number, active.number if active else None, kind)
+        pointer.swap(folder, name, symlinks=config.symlinks == "auto")
+        journal.finish(intent)
+    return catalog.info(folder, name)
+
+
+def _previous(folder: CollectionFolder) -> GenerationName:
+    active = pointer.read(folder)
+    promotions = [] if active is None else [one for one in catalog.done_promotions(folder) if one.generation == active.number]
+    previous = promotions[-1].previous if promotions else None
+    if previous is None:
+        raise NothingToRollBack(
+            f"collection {folder.path.name!r} has no generation to roll back to: "
+            + ("nothing was ever promoted" if active is None else f"generation {active.number} was the first to be promoted"),
+            collection=folder.path.name,
+        )
+    return catalog.find(folder, previous)

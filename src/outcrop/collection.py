@@ -1,0 +1,346 @@
+"""A collection: the facade over its generations. It decides who does a thing; the packages below do it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from numpy.typing import ArrayLike
+
+from outcrop import filters
+from outcrop.analysis import analyzer as named_analyzer
+from outcrop.builds import promotion
+from outcrop.builds.builder import BuildPlan, OnError, build
+from outcrop.builds.own_documents import OwnDocuments
+from outcrop.builds.preparing import BadDocument
+from outcrop.config import Config
+from outcrop.embedding import CachedEmbedder, Embedder, EmbeddingCache, resolve
+from outcrop.engines.registry import Choice
+from outcrop.errors import Closed, InvalidConfig, NoActiveGeneration, NothingToBuild, ReadOnly
+from outcrop.files import size_bytes
+from outcrop.filters import Filter
+from outcrop.generations import catalog, pointer
+from outcrop.generations.catalog import Damage
+from outcrop.generations.layout import ACTIVE, CollectionFolder, GenerationName
+from outcrop.generations.record import CollectionRecord
+from outcrop.ingest import Chunker, ProgressSink, Source, open_source, resolve_chunker
+from outcrop.model import Document, GenerationInfo, IndexKind, IndexSpec, Recipe, Stats
+from outcrop.retrieval.executor import Executor
+from outcrop.retrieval.fusion import Fusion
+from outcrop.retrieval.generation import OpenGeneration, pinned
+from outcrop.retrieval.hits import Degraded, Hits
+from outcrop.retrieval.request import Options, prepare
+
+GenerationLike = GenerationInfo | int | str
+_UNKNOWN_VECTOR_WEIGHT = 0.4
+_OTHERS_OPEN_MAX = 4
+
+
+class Shared(msgspec.Struct, frozen=True, eq=False):
+    """What the collections of one database share."""
+
+    config: Config
+    choice: Choice
+    executor: Executor
+    embedding_cache: EmbeddingCache
+    degraded: Degraded | None
+    read_only: bool
+
+
+class Collection:
+    """Documents that are searched together. Get one from `Database.collection` or `Database.create_collection`.
+
+    Safe to use from many threads; several processes may have the same collection open, and each sees a promotion at its next
+    search.
+    """
+
+    def __init__(self, folder: CollectionFolder, record: CollectionRecord, shared: Shared, embedder: Embedder | None = None) -> None:
+        self.name = record.name
+        self._folder = folder
+        self._record = record
+        self._shared = shared
+        self._given = {} if embedder is None else {embedder.identity.spec: embedder}
+        self._active_path = os.path.join(folder.path, ACTIVE)
+        self._lock = threading.Lock()
+        self._current: tuple[str, OpenGeneration] | None = None
+        self._others: dict[GenerationName, OpenGeneration] = {}
+        self._closed = False
+
+    def __repr__(self) -> str:
+        if self._closed:
+            return f"Collection({self.name!r}, closed)"
+        active = pointer.read(self._folder)
+        return f"Collection({self.name!r}, {f'generation {active.number} active' if active else 'no active generation'})"
+
+    @property
+    def closed(self) -> bool:
+        """Whether the collection has been closed."""
+        return self._closed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def search(
+        self,
+        query: str | None = None,
+        *,
+        vector: ArrayLike | None = None,
+        k: int = 10,
+        offset: int = 0,
+        mode: str | None = None,
+        where: str | Mapping[str, Any] | Filter | None = None,
+        candidates: int | None = None,
+        fusion: str | Fusion | None = None,
+        per_document: int = 1,
+        explain: bool = False,
+        generation: GenerationLike | None = None,
+    ) -> Hits:
+        """Search the active generation, or another one by `generation`.
+
+        `mode` is "lexical", "vector" or "hybrid"; None takes the best that the generation and the query allow. A query alone is
+        embedded with the generation's own embedder; a `vector` (shape (dimension,)) given with it is used instead. Each leg looks
+        `candidates` deep (default 100), whatever `k` is, so scores and order do not change with `k` and `offset`. `where` is a filter
+        (see `outcrop.filters`), applied before the cut-off. At most `per_document` hits come from one document. Ties are ordered by
+        document id. `fusion` is "weighted" (default), "rrf" or a `Fusion`.
+
+        A query of stop words alone finds nothing lexically and says so in `Hits.warnings`. Raises `InvalidQuery`, `InvalidFilter`,
+        `NoActiveGeneration`, `UnknownGeneration`, and what the embedder raises.
+        """
+        options = Options(
+            k=k,
+            offset=offset,
+            mode=mode,
+            where=where,
+            candidates=self._shared.config.candidates if candidates is None else candidates,
+            fusion=fusion,
+            per_document=per_document,
+            explain=explain,
+        )
+        with pinned(self._pin(generation)) as opened:
+            request = prepare(query, vector, options, opened.manifest.recipe)
+            return self._shared.executor.search(opened, request, self._shared.degraded)
+
+    def build(
+        self,
+        source: str | os.PathLike[str] | Iterable[Document] | Iterable[Mapping[str, Any]] | None = None,
+        *,
+        promote: bool = False,
+        embedder: str | Embedder | None = None,
+        chunker: str | Chunker | None = None,
+        analyzer: str | None = None,
+        index: IndexKind | IndexSpec | None = None,
+        on_error: OnError = "stop",
+        on_skip: Callable[[BadDocument], None] | None = None,
+        progress: ProgressSink | None = None,
+    ) -> GenerationInfo:
+        """Build a generation beside the live one, verify it, and with `promote=True` put it live.
+
+        `source` is a path (JSONL, CSV, Parquet, also compressed; a BEIR folder; a folder of .md, .txt, .html), an iterable of
+        documents, or None for the active generation's own documents. What is not given stays as the active generation has it (or as
+        the collection was created). A bad record stops the build (`on_error="stop"`), or is skipped, counted and told to `on_skip`.
+        Searches go on meanwhile. Whatever fails, nothing is changed.
+
+        Raises `InvalidSource`, `InvalidDocument`, `DuplicateDocument`, `NothingToBuild`, `CollectionLocked`, `StorageFailed`.
+        """
+        self._check_open(writes=True)
+        if on_error not in ("stop", "skip"):
+            raise InvalidConfig(f"on_error is {on_error!r}; use 'stop' or 'skip'", key="on_error")
+        recipe, used, cutter = self._recipe(embedder, chunker, analyzer, index)
+        cached = None if used is None else CachedEmbedder(used, self._shared.embedding_cache)
+        with self._source(source, recipe) as opened:
+            plan = BuildPlan(
+                folder=self._folder,
+                source=opened,
+                recipe=recipe,
+                embedder=cached,
+                chunker=cutter,
+                config=self._shared.config,
+                on_error=on_error,
+                on_skip=on_skip,
+                progress=progress,
+            )
+            name = build(plan)
+        return self.promote(name.number) if promote else catalog.info(self._folder, name)
+
+    def promote(self, generation: GenerationLike) -> GenerationInfo:
+        """Put a finished generation live, in one atomic step. Searches that have begun end on the generation they began with.
+
+        Raises `UnknownGeneration`, `Damaged`, `CollectionLocked`.
+        """
+        self._check_open(writes=True)
+        name = catalog.find(self._folder, generation)
+        self._open_other(name)  # a generation that cannot be opened must not go live; and no search pays for the opening
+        return promotion.promote(self._folder, name, self._shared.config)
+
+    def rollback(self) -> GenerationInfo:
+        """Put the generation live again that the active one was promoted from; a second rollback rolls forward.
+
+        Raises `NothingToRollBack`, `CollectionLocked`.
+        """
+        self._check_open(writes=True)
+        return promotion.rollback(self._folder, self._shared.config)
+
+    def generations(self) -> list[GenerationInfo]:
+        """Every finished generation, oldest first."""
+        self._check_open()
+        return catalog.generations(self._folder)
+
+    def damaged(self) -> list[Damage]:
+        """The generations whose manifest cannot be read, with the reason; they are in no other list."""
+        self._check_open()
+        return catalog.damaged(self._folder)
+
+    @property
+    def active(self) -> GenerationInfo | None:
+        """The generation that searches see, or None."""
+        self._check_open()
+        name = pointer.read(self._folder)
+        return None if name is None else catalog.info(self._folder, name)
+
+    def get(self, ids: Sequence[str]) -> list[Document]:
+        """Documents by id, in the order asked; unknown ids are left out."""
+        with pinned(self._pin(None)) as opened:
+            return opened.documents.get([ids] if isinstance(ids, str) else list(ids))
+
+    def count(self, where: str | Mapping[str, Any] | Filter | None = None) -> int:
+        """How many documents there are, or how many a filter selects. With a filter it reads every document's metadata."""
+        condition = filters.parse(where)
+        with pinned(self._pin(None)) as opened:
+            if condition is None:
+                return opened.documents.counts().documents
+            return sum(filters.matches(condition, metadata) for metadata in opened.documents.metadata())
+
+    def scan(self, where: str | Mapping[str, Any] | Filter | None = None) -> Iterator[Document]:
+        """Every document, or those that a filter selects, in the order in which they were written."""
+        condition = filters.parse(where)
+        with pinned(self._pin(None)) as opened:
+            for document in opened.documents.scan():
+                if condition is None or filters.matches(condition, document.metadata):
+                    yield document
+
+    def stats(self) -> Stats:
+        """The state of the collection."""
+        self._check_open()
+        generations = self.generations()
+        active = next((one for one in generations if one.status == "active"), None)
+        fields: tuple[str, ...] = ()
+        if active is not None:
+            with pinned(self._pin(None)) as opened:
+                fields = opened.fields
+        return Stats(
+            collection=self.name,
+            mode=self._shared.config.mode,
+            running=self._shared.choice.running,
+            active=active.number if active else None,
+            document_count=active.document_count if active else 0,
+            chunk_count=active.chunk_count if active else 0,
+            size_bytes=size_bytes(self._folder.path),
+            index_lag=0,
+            fields=fields,
+            generations=tuple(generations),
+        )
+
+    def close(self) -> None:
+        """Release the open generations; searches that are running end first. Idempotent."""
+        with self._lock:
+            self._closed = True
+            opened = [*self._others.values(), *([self._current[1]] if self._current else [])]
+            self._others, self._current = {}, None
+        for one in opened:
+            one.retire()
+
+    def _check_open(self, *, writes: bool = False) -> None:
+        if self._closed:
+            raise Closed(f"collection {self.name!r} is closed", collection=self.name)
+        if writes and self._shared.read_only:
+            raise ReadOnly(f"collection {self.name!r} was opened with read_only=True", collection=self.name)
+
+    def _pin(self, generation: GenerationLike | None) -> OpenGeneration:
+        """The generation to search, pinned."""
+        while True:
+            opened = self._current_generation() if generation is None else self._open_other(catalog.find(self._folder, generation))
+            if opened.pin():
+                return opened
+
+    def _current_generation(self) -> OpenGeneration:
+        """The active generation, opened anew if another one was promoted since, by whatever process."""
+        target = pointer.read_raw(self._active_path)
+        current = self._current
+        if current is not None and current[0] == target:
+            return current[1]
+        if target is None or self._closed:
+            self._check_open()
+            raise NoActiveGeneration(
+                f"collection {self.name!r} has no active generation: build one and promote it"
+                f" (outcrop build {self.name} SOURCE --promote)",
+                collection=self.name,
+            )
+        name = pointer.parse_target(self._folder, target)
+        opened = self._open_other(name)
+        with self._lock:
+            if self._closed:
+                opened.retire()
+                raise Closed(f"collection {self.name!r} is closed", collection=self.name)
+            previous, self._current = self._current, (target, opened)
+            self._others.pop(name, None)
+        if previous is not None and previous[1] is not opened:
+            previous[1].retire()
+        return opened
+
+    def _open_other(self, name: GenerationName) -> OpenGeneration:
+        """A generation, opened at most once at a time; a few are kept open besides the active one."""
+        with self._lock:
+            self._check_open()
+            if self._current is not None and self._current[1].name == name:
+                return self._current[1]
+            if name not in self._others:
+                while len(self._others) >= _OTHERS_OPEN_MAX:
+                    self._others.pop(next(iter(self._others))).retire()
+                self._others[name] = OpenGeneration(self._folder, name, self._shared.config, self._given)
+            return self._others[name]
+
+    def _recipe(
+        self, embedder: str | Embedder | None, chunker: str | Chunker | None, analyzer: str | None, index: IndexKind | IndexSpec | None
+    ) -> tuple[Recipe, Embedder | None, Chunker]:
+        """The recipe of a new generation: what is given, else the active generation's, else the collection's."""
+        active = self.active
+        record = self._record if active is None else self._record.following(active.recipe)
+        used = self._resolved(record.embedder if embedder is None else embedder)
+        cutter = resolve_chunker(record.chunker if chunker is None else chunker)
+        named_analyzer(record.analyzer if analyzer is None else analyzer)  # refuses an unknown name now
+        recipe = Recipe(
+            engine=self._shared.choice.engine,
+            embedder=None if used is None else used.identity,
+            dimension=None if used is None else used.identity.dimension,
+            metric=record.metric,
+            chunker=cutter.spec,
+            analyzer=record.analyzer if analyzer is None else analyzer,
+            index=record.index if index is None else index if isinstance(index, IndexSpec) else IndexSpec(kind=index),
+            vector_weight=_UNKNOWN_VECTOR_WEIGHT if used is None else used.vector_weight,
+        )
+        return recipe, used, cutter
+
+    def _resolved(self, embedder: str | Embedder) -> Embedder | None:
+        if isinstance(embedder, str):
+            return self._given.get(embedder) or resolve(embedder, openai_base_url=self._shared.config.openai_base_url)
+        self._given[embedder.identity.spec] = embedder
+        return embedder
+
+    @contextmanager
+    def _source(self, source: object, recipe: Recipe) -> Iterator[Source]:
+        if source is not None:
+            yield open_source(source)  # type: ignore[arg-type]  # it checks the type and says what it takes
+            return
+        if pointer.read(self._folder) is None:
+            raise NothingToBuild(f"collection {self.name!r} has no documents yet: give build() a source", collection=self.name)
+        with pinned(self._pin(None)) as opened:
+            same_space = recipe.embedder is None or opened.manifest.recipe.embedder == recipe.embedder
+            yield OwnDocuments(opened.documents, opened.name.number, keep_vectors=same_space)

@@ -1,0 +1,224 @@
+"""A database: a folder of collections that share a configuration, threads and an embedding cache."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from difflib import get_close_matches
+from pathlib import Path
+from types import TracebackType
+from typing import Self, get_args
+from uuid import uuid4
+
+from outcrop import files
+from outcrop.analysis import analyzer as named_analyzer
+from outcrop.collection import Collection, Shared
+from outcrop.config import Config, load
+from outcrop.embedding import Embedder, EmbeddingCache, default_spec, resolve
+from outcrop.engines import registry
+from outcrop.errors import Closed, CollectionExists, InvalidConfig, NotFound, ReadOnly, StorageFailed, UnknownCollection
+from outcrop.generations import locks, record
+from outcrop.generations.journal import Journal, now
+from outcrop.generations.layout import FORMAT, CollectionFolder, check_collection_name
+from outcrop.generations.record import CollectionRecord
+from outcrop.ingest import Chunker, resolve_chunker
+from outcrop.model import IndexKind, IndexSpec, Metric, Running
+from outcrop.retrieval.executor import Executor
+from outcrop.retrieval.hits import Degraded
+
+_EMBEDDINGS = "embeddings.sqlite"
+
+
+def open(path: str | os.PathLike[str] | None = None, *, config: Config | None = None, read_only: bool = False) -> Database:  # noqa: A001 - outcrop.open reads best
+    """Open the database in a folder, which is made if absent (not with `read_only`).
+
+    The folder comes from `path` or from `config.path`; two different ones are `InvalidConfig`. The configuration is, in increasing
+    precedence: the mode's preset, `outcrop.toml` in the folder, `OUTCROP_...` variables, what `config` was given explicitly.
+
+    Raises `InvalidConfig`, `EngineUnavailable` (mode `lancedb_test`), `StorageFailed`, `NotFound`.
+
+    >>> import tempfile
+    >>> with open(tempfile.mkdtemp()) as db:
+    ...     db.collections()
+    []
+    """
+    configured = load(path, config, os.environ)
+    if configured.path is None:  # pragma: no cover - load has checked it
+        raise InvalidConfig("no folder was given: outcrop.open(path)", key="path")
+    folder = configured.path
+    choice = registry.choose(configured)
+    if not folder.is_dir():
+        if folder.exists():
+            raise StorageFailed(f"{folder} is a file; a database is a folder", path=folder)
+        if read_only:
+            raise NotFound(f"there is no database at {folder}", path=folder)
+        with files.storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    reason = choice.running.reason
+    shared = Shared(
+        config=configured,
+        choice=choice,
+        executor=Executor(),
+        embedding_cache=EmbeddingCache(folder / _EMBEDDINGS, configured.embedding_cache_bytes_max),
+        degraded=None if reason is None else Degraded(reason=reason, since=now()),
+        read_only=read_only,
+    )
+    return Database(folder, shared)
+
+
+class Database:
+    """Collections in a folder. Open one with `outcrop.open`; a context manager; safe to use from many threads."""
+
+    def __init__(self, path: Path, shared: Shared) -> None:
+        self.path = path
+        self._shared = shared
+        self._lock = threading.Lock()
+        self._collections: dict[str, Collection] = {}
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"Database({str(self.path)!r}, {'closed' if self._closed else f'mode {self.mode!r}, {self.running}'})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def mode(self) -> str:
+        """The configured mode's name, for example "production"."""
+        return self._shared.config.mode
+
+    @property
+    def running(self) -> Running:
+        """What really runs, and why if that is not what the mode asks for."""
+        return self._shared.choice.running
+
+    @property
+    def config(self) -> Config:
+        """The configuration in effect."""
+        return self._shared.config
+
+    def collections(self) -> list[str]:
+        """The names of the collections, sorted."""
+        self._check_open()
+        return sorted(entry.parent.name for entry in self.path.glob("*/collection.json") if not entry.parent.name.startswith("."))
+
+    def create_collection(
+        self,
+        name: str,
+        *,
+        embedder: str | Embedder | None = None,
+        metric: Metric = "cosine",
+        chunker: str | Chunker | None = None,
+        analyzer: str = "english",
+        index: IndexKind | IndexSpec = "auto",
+    ) -> Collection:
+        """Make a collection. What is given here is what its first generation is built with, unless the build says otherwise.
+
+        `embedder` is a name such as "static", "minilm", "openai:text-embedding-3-small" or "none" (lexical only, or vectors given
+        with the documents), or an `Embedder`; None takes the configured default. `metric` is "cosine", "dot" or "l2".
+
+        Raises `InvalidName`, `CollectionExists`, `UnknownEmbedder`, `InvalidConfig`.
+        """
+        self._check_open(writes=True)
+        check_collection_name(name)
+        if metric not in get_args(Metric):
+            raise InvalidConfig(f"metric {metric!r} is unknown; use 'cosine', 'dot' or 'l2'", key="metric")
+        used = resolve(self._default_embedder() if embedder is None else embedder, openai_base_url=self.config.openai_base_url)
+        made = CollectionRecord(
+            format=FORMAT,
+            name=name,
+            uuid=uuid4().hex,
+            created_at=now(),
+            embedder="none" if used is None else used.identity.spec,
+            metric=metric,
+            chunker=resolve_chunker(chunker).spec,
+            analyzer=named_analyzer(analyzer).name,
+            index=index if isinstance(index, IndexSpec) else IndexSpec(kind=index),
+        )
+        self._make_folder(made)
+        return self.collection(name, embedder=used)
+
+    def collection(self, name: str, *, embedder: Embedder | None = None) -> Collection:
+        """Open a collection. `embedder` is needed only if it was built with an embedder of your own.
+
+        Raises `UnknownCollection`, with the nearest name there is.
+        """
+        self._check_open()
+        folder = self._existing(name)
+        with self._lock:
+            opened = self._collections.get(name)
+            if opened is None or opened.closed or embedder is not None:
+                opened = Collection(folder, record.read(folder), self._shared, embedder)
+                self._collections[name] = opened
+            return opened
+
+    def drop_collection(self, name: str) -> None:
+        """Remove a collection with everything in it. Raises `UnknownCollection`, `CollectionLocked`."""
+        self._check_open(writes=True)
+        folder = self._existing(name)
+        timeout = self.config.lock_timeout_seconds
+        with locks.held(folder.build_lock, timeout_seconds=timeout, action="being built"):
+            with self._lock:
+                opened = self._collections.pop(name, None)
+            if opened is not None:
+                opened.close()
+            removed = self.path / f".dropped-{uuid4().hex[:8]}"
+            with files.storage_errors(folder.path):
+                folder.path.rename(removed)
+                files.sync_folder(self.path)
+        shutil.rmtree(removed, ignore_errors=True)
+
+    def close(self) -> None:
+        """Close every collection. Idempotent."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            opened = list(self._collections.values())
+            self._collections.clear()
+        for one in opened:
+            one.close()
+        self._shared.executor.close()
+        self._shared.embedding_cache.close()
+
+    def _default_embedder(self) -> str:
+        configured = self.config.embedder
+        return default_spec() if configured == "auto" else configured
+
+    def _make_folder(self, made: CollectionRecord) -> None:
+        """Make the collection's folder under another name and rename it: it is there whole or not at all."""
+        final = self.path / made.name
+        if final.exists():
+            raise CollectionExists(f"{self.path} has a collection {made.name!r} already; open it with collection({made.name!r})", name=made.name)
+        temporary = CollectionFolder(self.path / f".{made.name}-{uuid4().hex[:8]}")
+        with files.storage_errors(final):
+            temporary.generations.mkdir(parents=True)
+            try:
+                Journal(temporary.journal).create()
+                record.write(temporary, made)
+                temporary.path.rename(final)
+            except FileExistsError:
+                raise CollectionExists(f"{self.path} has a collection {made.name!r} already", name=made.name) from None
+            finally:
+                shutil.rmtree(temporary.path, ignore_errors=True)
+            files.sync_folder(self.path)
+
+    def _existing(self, name: str) -> CollectionFolder:
+        check_collection_name(name)
+        folder = CollectionFolder(self.path / name)
+        if not folder.collection_file.is_file():
+            there = self.collections()
+            near = get_close_matches(name, there, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(there)}" if there else "there is none yet"
+            raise UnknownCollection(f"{self.path} has no collection {name!r}; {hint}", name=name, nearest=near[0] if near else None)
+        return folder
+
+    def _check_open(self, *, writes: bool = False) -> None:
+        if self._closed:
+            raise Closed(f"the database {self.path} is closed", path=self.path)
+        if writes and self._shared.read_only:
+            raise ReadOnly(f"the database {self.path} was opened with read_only=True", path=self.path)

@@ -1,0 +1,58 @@
+"""What a collection is: a small JSON file that is written once, when the collection is made."""
+
+from __future__ import annotations
+
+import msgspec
+
+from outcrop import files
+from outcrop.errors import Damaged, UnsupportedFormat
+from outcrop.generations.layout import FORMAT, CollectionFolder
+from outcrop.model import IndexSpec, Metric, Recipe
+
+
+class CollectionRecord(msgspec.Struct, frozen=True):
+    """A collection's name and uuid, and what its first generation is made with unless a build says otherwise."""
+
+    format: int
+    name: str
+    uuid: str
+    created_at: str
+    embedder: str
+    metric: Metric
+    chunker: str
+    analyzer: str
+    index: IndexSpec
+
+    def following(self, recipe: Recipe) -> CollectionRecord:
+        """The same with what a generation's recipe says: a build changes only what it is told to."""
+        return msgspec.structs.replace(
+            self,
+            embedder="none" if recipe.embedder is None else recipe.embedder.spec,
+            chunker=recipe.chunker,
+            analyzer=recipe.analyzer,
+            index=recipe.index,
+        )
+
+
+def write(folder: CollectionFolder, record: CollectionRecord) -> None:
+    """Write the record, durable on return."""
+    files.write_atomically(folder.collection_file, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+
+
+def read(folder: CollectionFolder) -> CollectionRecord:
+    """The record of a collection's folder. Raises `Damaged` or `UnsupportedFormat`."""
+    path = folder.collection_file
+    with files.storage_errors(path):
+        content = path.read_bytes()
+    try:
+        record = msgspec.json.decode(content, type=CollectionRecord)
+    except msgspec.MsgspecError as error:
+        raise Damaged(f"{path} cannot be read: {error}. Restore it from a backup.", path=path) from error
+    if record.format > FORMAT:
+        raise UnsupportedFormat(
+            f"{path} has format {record.format}; this Outcrop reads up to {FORMAT}. Upgrade Outcrop.",
+            path=path,
+            found=record.format,
+            supported=FORMAT,
+        )
+    return record

@@ -1,0 +1,229 @@
+"""Runs one search on one open generation: both legs at once, fusion, then the documents of the hits that are shown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from difflib import get_close_matches
+from functools import partial
+from time import perf_counter
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from outcrop import filters
+from outcrop.engines.protocol import Ranking
+from outcrop.filters import Filter
+from outcrop.model import Chunk, SearchMode
+from outcrop.retrieval.explain import explanations
+from outcrop.retrieval.fusion import Fused, Fusion, fuse, single
+from outcrop.retrieval.generation import OpenGeneration
+from outcrop.retrieval.hits import Degraded, Hit, Hits, TookMs
+from outcrop.retrieval.request import Request
+from outcrop.retrieval.snippets import Highlighter
+
+_T = TypeVar("_T")
+_VECTOR_THREADS_MAX = 8
+_NO_RANKING = Ranking(slots=np.empty(0, np.int64), scores=np.empty(0, np.float32))
+
+
+class _Timed(msgspec.Struct, frozen=True, eq=False):
+    ranking: Ranking
+    took_ms: float
+
+
+class Executor:
+    """Runs searches. One per database; safe from many threads."""
+
+    def __init__(self) -> None:
+        threads = min(_VECTOR_THREADS_MAX, os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="outcrop-vector")
+        self._idle_threads = threads
+
+    def search(self, generation: OpenGeneration, request: Request, degraded: Degraded | None) -> Hits:
+        """Run a checked request. Raises what the embedder and the engine raise."""
+        began = perf_counter()
+        vector, embed_ms = _query_vector(generation, request)
+        lexical, nearest = self._legs(generation, request, vector)
+        fuse_began = perf_counter()
+        fused = _fused(request, lexical, nearest, generation.manifest.recipe.vector_weight)
+        fetch_began = perf_counter()
+        shown = _shown(generation, request, fused)
+        hits = _hits(generation, request, fused, shown)
+        ended = perf_counter()
+        took = TookMs(
+            total=(ended - began) * 1e3,
+            embed=embed_ms,
+            lexical=lexical.took_ms if lexical else None,
+            vector=nearest.took_ms if nearest else None,
+            fuse=(fetch_began - fuse_began) * 1e3,
+            fetch=(ended - fetch_began) * 1e3,
+        )
+        return Hits(
+            hits=hits,
+            mode=request.mode,
+            generation=generation.name.number,
+            generation_uuid=generation.name.uuid,
+            sequence=generation.sequence,
+            engine=generation.manifest.recipe.engine,
+            degraded=degraded,
+            took_ms=took,
+            index_lag=0,
+            total_candidates=len(fused.slots),
+            warnings=_warnings(generation, request, lexical),
+        )
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._pool.shutdown(wait=True)
+
+    def _legs(
+        self, generation: OpenGeneration, request: Request, vector: NDArray[np.float32] | None
+    ) -> tuple[_Timed | None, _Timed | None]:
+        index, k, where = generation.index, request.candidates, request.where
+        lexical = partial(_timed, partial(index.lexical, request.query, k, where)) if request.mode != "vector" else None
+        nearest = partial(_timed, partial(index.nearest, vector, k, where)) if vector is not None else None
+        if lexical is None or nearest is None:
+            return (lexical() if lexical else None, nearest() if nearest else None)
+        return self._both(lexical, nearest)
+
+    def _both(self, here: Callable[[], _T], there: Callable[[], _T]) -> tuple[_T, _T]:
+        """Run two functions at once: one on this thread, the other on a pool thread, or here too when the pool is busy."""
+        if self._idle_threads <= 0:  # a hint, not a count to rely on: a wrong guess only costs a wait
+            return here(), there()
+        self._idle_threads -= 1
+        try:
+            future = self._pool.submit(there)
+            try:
+                mine = here()
+            except BaseException:
+                future.exception()  # let it end before the generation may be closed
+                raise
+            return mine, future.result()
+        finally:
+            self._idle_threads += 1
+
+
+def _timed(run: Callable[[], Ranking]) -> _Timed:
+    began = perf_counter()
+    ranking = run()
+    return _Timed(ranking=ranking, took_ms=(perf_counter() - began) * 1e3)
+
+
+def _query_vector(generation: OpenGeneration, request: Request) -> tuple[NDArray[np.float32] | None, float | None]:
+    if request.mode == "lexical":
+        return None, None
+    if request.vector is not None:
+        return request.vector, None
+    began = perf_counter()
+    embedder = generation.embedder
+    vector = None if embedder is None else _unit(embedder.embed_query(request.query), generation)
+    return vector, (perf_counter() - began) * 1e3
+
+
+def _unit(vector: NDArray[np.float32], generation: OpenGeneration) -> NDArray[np.float32] | None:
+    """The vector as the index compares it: of length 1 for cosine. None if it has no direction (a query without known words)."""
+    recipe = generation.manifest.recipe
+    if recipe.metric != "cosine":
+        return vector
+    length = float(np.linalg.norm(vector))
+    if length == 0.0:
+        return None
+    already = recipe.embedder is not None and recipe.embedder.normalized
+    return vector if already else vector / np.float32(length)
+
+
+def _fused(request: Request, lexical: _Timed | None, nearest: _Timed | None, vector_weight: float) -> Fused:
+    if lexical is not None and nearest is not None:
+        return fuse(lexical.ranking, nearest.ranking, request.fusion, vector_weight)
+    if nearest is not None:
+        return single(nearest.ranking, "vector")
+    return single(lexical.ranking if lexical else _NO_RANKING, "lexical")
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    """The chunks of one page, with their 0-based places in the fused ranking."""
+
+    chunks: Sequence[Chunk]
+    places: Sequence[int]
+
+
+def _shown(generation: OpenGeneration, request: Request, fused: Fused) -> _Shown:
+    """The page: at most `per_document` chunks of a document, ties by document id, `offset` skipped, `k` kept.
+
+    Chunks are fetched in windows that end where a score ends, so that a tie is never cut before it is ordered.
+    """
+    wanted = request.offset + request.k
+    kept: list[tuple[Chunk, int]] = []
+    of_document: dict[str, int] = {}
+    begin = 0
+    while begin < len(fused.slots) and len(kept) < wanted:
+        end = _window_end(fused.scores, begin + wanted - len(kept))
+        for place, chunk in _ordered(generation, fused, begin, end):
+            seen = of_document.get(chunk.document_id, 0)
+            if seen < request.per_document:
+                of_document[chunk.document_id] = seen + 1
+                kept.append((chunk, place))
+        begin = end
+    page = kept[request.offset : wanted]
+    return _Shown(chunks=[chunk for chunk, _ in page], places=[place for _, place in page])
+
+
+def _window_end(scores: NDArray[np.float64], end: int) -> int:
+    count = len(scores)
+    if end >= count:
+        return count
+    last = scores[end - 1]
+    while end < count and scores[end] == last:
+        end += 1
+    return end
+
+
+def _ordered(generation: OpenGeneration, fused: Fused, begin: int, end: int) -> list[tuple[int, Chunk]]:
+    slots = fused.slots[begin:end].tolist()
+    place_of = dict(zip(slots, range(begin, end), strict=True))
+    fetched = [(place_of[chunk.slot], chunk) for chunk in generation.index.fetch(slots)]
+    scores = fused.scores
+    if (np.diff(scores[begin:end]) == 0).any():
+        fetched.sort(key=lambda item: (-scores[item[0]], item[1].document_id, item[1].ordinal))
+    return fetched
+
+
+def _hits(generation: OpenGeneration, request: Request, fused: Fused, shown: _Shown) -> tuple[Hit, ...]:
+    explained = explanations(generation.index, request, fused, shown.places) if request.explain else None
+    snippet = Highlighter(request.query, generation)
+    return tuple(
+        Hit(
+            id=chunk.id,
+            document_id=chunk.document_id,
+            rank=request.offset + position + 1,
+            score=float(fused.scores[place]),
+            text=chunk.text,
+            title=chunk.title,
+            metadata=chunk.metadata,
+            source=chunk.source,
+            heading=chunk.heading,
+            page=chunk.page,
+            start=chunk.start,
+            end=chunk.end,
+            explanation=explained[position] if explained is not None else None,
+            _snippet=snippet,
+        )
+        for position, (chunk, place) in enumerate(zip(shown.chunks, shown.places, strict=True))
+    )
+
+
+def _warnings(generation: OpenGeneration, request: Request, lexical: _Timed | None) -> tuple[str, ...]:
+    warnings = list(request.warnings)
+    if request.where is not None:
+        known = generation.fields
+        for field in sorted(filters.fields(request.where).difference(known)):
+            near = get_close_matches(field, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known[:20])}" if known else "no document has metadata"
+            warnings.append(f"no document has the field {field!r} that the filter names; {hint}")
+    if lexical is not None and not len(lexical.ranking) and not generation.analyzer.terms(request.query):
+        warnings.append(f"the query {request.query!r:.80} has no searchable term (only stop words or punctuation)")
+    return tuple(warnings)
