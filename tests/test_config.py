@@ -330,7 +330,7 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read_is_a_storage_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "outcrop.toml").mkdir()
-    with pytest.raises(StorageFailed, match="outcrop.toml: cannot be read") as caught:
+    with pytest.raises(StorageFailed, match=r"outcrop\.toml: cannot be read") as caught:
         load(tmp_path, None, {})
     assert caught.value.path == str(tmp_path / "outcrop.toml")
 

@@ -174,8 +174,8 @@ def load(path: str | PathLike[str] | None, config: Config | None, environ: Mappi
     The path comes from `path` or from `config`. A `config` that `load` itself returned keeps only what came from code: the file and
     the variables are read anew. Reads one file and writes nothing; the folder need not exist.
 
-    Raises `InvalidConfig` (an unknown key, a bad value, a contradiction, no path or two different ones) and `StorageFailed` when the
-    file exists and cannot be read.
+    Raises `InvalidConfig` (an unknown key, a bad value, a contradiction, no path or two different ones), and `StorageFailed` when the
+    file exists but cannot be read.
     """
     code = {} if config is None else {key: (getattr(config, key), CODE) for key, origin in config.origins if origin == CODE}
     folder = _one_path(path, None if config is None else config.path)
