@@ -31,15 +31,14 @@ def test_every_mode_is_measured_and_the_hybrid_compared_with_its_better_leg(tabl
     assert "hybrid against vector: +0.500 nDCG@10" in str(evaluation)
 
 
-def test_searches_are_uncached_and_stay_on_one_generation(table_collection: Any, generation: Any) -> None:
+def test_searches_stay_on_one_generation_and_go_deep_enough(table_collection: Any, generation: Any) -> None:
     collection = table_collection(ANSWERS, generation(7))
     evaluation = evaluate(collection, JUDGED, modes=["hybrid"], k=200, fusion="rrf")
     assert evaluation.generation == 7
     assert evaluation.verdict is None
     assert [asked["query"] for asked in collection.asked] == ["wing", "flutter"]
     for asked in collection.asked:
-        assert (asked["cache"], asked["generation"], asked["k"], asked["candidates"], asked["fusion"]) == (
-            False,
+        assert (asked["generation"], asked["k"], asked["candidates"], asked["fusion"]) == (
             7,
             200,
             200,

@@ -53,7 +53,6 @@ class Searchable(Protocol):
         mode: SearchMode,
         candidates: int,
         fusion: Any,
-        cache: bool,
         generation: int | None,
     ) -> Iterable[FoundDocument]:
         """Hits, best first, at most one of a document."""
@@ -107,7 +106,7 @@ class Evaluation(msgspec.Struct, frozen=True):
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
-def evaluate(  # noqa: PLR0913 - each keyword is one independent choice with a default
+def evaluate(
     collection: Searchable,
     judged: JudgedQueries,
     *,
@@ -121,7 +120,7 @@ def evaluate(  # noqa: PLR0913 - each keyword is one independent choice with a d
     """Search every judged query in every mode and measure what comes back, at the level of documents.
 
     `k` is how many documents a search returns, `candidates` how many each leg contributes (raised to `k` where lower), `fusion` is
-    passed to the search, and `generation` is searched instead of the active one. Caches are off. A mode that the generation cannot
+    passed to the search, and `generation` is searched instead of the active one. A mode that the generation cannot
     do (there are no vectors, or its vectors were given and queries cannot be embedded) is left out with a note.
     `drop_identical_ids` removes a document whose id equals the query's, as BEIR does; only sets whose queries are documents of the
     corpus (ArguAna, Quora) need it, and elsewhere it removes documents whose number happens to be the query's.
@@ -220,7 +219,6 @@ def _search(collection: Searchable, query_id: str, text: str, mode: SearchMode, 
         mode=mode,
         candidates=settings.candidates,
         fusion=settings.fusion,
-        cache=False,
         generation=settings.generation,
     )
     return tuple(

@@ -44,7 +44,7 @@ class Verdict(msgspec.Struct, frozen=True):
         )
 
 
-def paired_bootstrap(  # noqa: PLR0913 - two named samples and the three settings of the test
+def paired_bootstrap(
     mode: str,
     scores: Sequence[QueryScores],
     baseline: str,

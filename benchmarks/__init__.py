@@ -1,0 +1,1 @@
+"""How fast and how good: one file per question. Run `python -m benchmarks.run` from the root of a checkout."""

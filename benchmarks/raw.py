@@ -1,0 +1,79 @@
+"""The two legs without Outcrop: Tantivy and FAISS called directly on the very files that a generation consists of.
+
+The query is the one that the built-in engine runs, so that the answers agree and only what is around them differs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import faiss
+import numpy as np
+import tantivy
+from numpy.typing import NDArray
+
+from outcrop.analysis import analyzer
+from outcrop.documents import Documents, PartRow
+from outcrop.engines.builtin.text import TITLE_BOOST
+from outcrop.model import GenerationInfo
+
+TEXT_FOLDER = Path("builtin") / "text"
+
+
+class RawText:
+    """Tantivy: analyze, build the query, search, read the slots of the hits."""
+
+    def __init__(self, generation: GenerationInfo) -> None:
+        name = generation.recipe.analyzer
+        self._terms = analyzer(name).tantivy.analyze
+        index = tantivy.Index.open(str(Path(generation.path) / TEXT_FOLDER))
+        index.register_tokenizer(f"outcrop_{name}", analyzer(name).tantivy)
+        self._schema = index.schema
+        self._searcher = index.searcher()
+
+    def search(self, query: str, k: int) -> list[int]:
+        """The slots of the best `k`."""
+        parts = []
+        for term, count in Counter(self._terms(query)).items():
+            for field, boost in (("text", 1.0), ("title", TITLE_BOOST)):
+                part = tantivy.Query.term_query(self._schema, field, term, "freq")
+                parts.append(
+                    (tantivy.Occur.Should, part if count * boost == 1.0 else tantivy.Query.boost_query(part, count * boost))
+                )
+        if not parts:
+            return []
+        hits = self._searcher.search(tantivy.Query.boolean_query(parts), k, count=False).hits
+        return self._searcher.fast_field_values("slot", [address for _, address in hits])
+
+
+class RawVectors:
+    """FAISS: search the generation's own index file, opened as the engine opens it, with its ef_search, on one thread."""
+
+    def __init__(self, generation: GenerationInfo) -> None:
+        row = the_part(generation)
+        self.facts = row.facts["vectors"]
+        folder = part_folder(generation, row)
+        self._index = faiss.read_index(str(folder / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
+        ef_search = self.facts["parameters"].get("ef_search")
+        self._parameters = faiss.SearchParametersHNSW(efSearch=ef_search) if ef_search else None
+        faiss.omp_set_num_threads(1)
+
+    def search(self, vector: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        """The rows of the nearest `k`."""
+        return self._index.search(vector[None, :], k, params=self._parameters)[1][0]
+
+
+def the_part(generation: GenerationInfo) -> PartRow:
+    """The only part of the generation; refuses to compare where there are several."""
+    documents = Documents(Path(generation.path))
+    parts = documents.parts()
+    documents.close()
+    if len(parts) != 1:
+        raise SystemExit(f"{generation.path} has {len(parts)} parts, and a raw index is one file: use a smaller --limit")
+    return parts[0]
+
+
+def part_folder(generation: GenerationInfo, row: PartRow) -> Path:
+    """Where a part's files lie."""
+    return Path(generation.path) / "parts" / f"part-{row.uuid}"

@@ -1,0 +1,51 @@
+"""All benchmarks of speed in a row: latency, recall, opening, build. Prints Markdown and writes build/bench/results.json.
+
+Each file of this folder measures one question, says in its header on what, and runs alone too. Quality is `benchmarks.quality`.
+Run: python -m benchmarks.run [--quick] [--only latency,build]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import msgspec
+
+from benchmarks import build, latency, opening, recall
+from benchmarks.common import Result, Settings, environment, settings
+
+BENCHMARKS: dict[str, Callable[[Settings], Result]] = {
+    "latency": latency.measure,
+    "recall": recall.measure,
+    "opening": opening.measure,
+    "build": build.measure,
+}
+
+
+def main() -> None:
+    """Run what was asked for; exit with 1 if a target was missed."""
+    chosen, parsed = settings(__doc__, only={"help": f"some of {','.join(BENCHMARKS)}", "default": ",".join(BENCHMARKS)})
+    names = parsed.only.split(",")
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        raise SystemExit(f"there is no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
+    results: dict[str, Result] = {}
+    for name in names:
+        results[name] = BENCHMARKS[name](chosen)
+        print(results[name].markdown(), end="\n\n", flush=True)
+    _write(chosen, results)
+    if not all(target.met for result in results.values() for target in result.targets):
+        raise SystemExit(1)
+
+
+def _write(chosen: Settings, results: dict[str, Result]) -> None:
+    path = chosen.cache / "results.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = ["python", "-m", "benchmarks.run", *sys.argv[1:]]
+    found = {"environment": environment(), "command": " ".join(command), "seed": chosen.seed, "results": results}
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    print(f"written: {path}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
