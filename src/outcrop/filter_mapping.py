@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -25,24 +26,24 @@ def parse_mapping(where: Mapping[str, Any]) -> Filter:
     try:
         return _all_conditions(where, "the filter", DEPTH_MAX)
     except InvalidFilter as error:
-        raise InvalidFilter(str(error), text=f"{where!r:.1000}", position=None) from None
+        raise InvalidFilter(str(error), text=f"{reprlib.repr(where)}", position=None) from None
 
 
 def _all_conditions(where: object, place: str, depth_left: int) -> Filter:
     """The conjunction that a mapping of fields (and `$and`, `$or`, `$not`) spells."""
     if not isinstance(where, Mapping) or not where:
-        _refuse(f"{place}: expected a mapping such as {{'year': {{'$gte': 2015}}}}, found {where!r:.60}")
+        _refuse(f"{place}: expected a mapping such as {{'year': {{'$gte': 2015}}}}, found {reprlib.repr(where)}")
     if not depth_left:
         _refuse(f"a filter nests at most {DEPTH_MAX} levels deep")
     parts: list[Filter] = []
     for key, value in where.items():
         if not isinstance(key, str) or not key:
-            _refuse(f"{place}: a field is non-empty text, found {key!r:.60}")
+            _refuse(f"{place}: a field is non-empty text, found {reprlib.repr(key)}")
         if key == "$not":
             parts.append(negation(_all_conditions(value, "$not", depth_left - 1)))
         elif key in ("$and", "$or"):
             if not isinstance(value, list | tuple) or not value:
-                _refuse(f"{place}: {key} takes a list of at least one mapping, found {value!r:.60}")
+                _refuse(f"{place}: {key} takes a list of at least one mapping, found {reprlib.repr(value)}")
             inner = [_all_conditions(item, f"{key}[{index}]", depth_left - 1) for index, item in enumerate(value)]
             parts.append(all_of(inner) if key == "$and" else any_of(inner))
         elif key.startswith("$"):
@@ -57,7 +58,9 @@ def _field_conditions(field: str, wanted: object, depth_left: int) -> Filter:
     if not isinstance(wanted, Mapping):
         return _condition(field, "$eq", wanted, depth_left)
     if not wanted or not all(isinstance(key, str) and key.startswith("$") for key in wanted):
-        _refuse(f"{field!r}: expected operators such as {{'$gte': 2015}}, found {wanted!r:.60}; write a nested field as 'a.b'")
+        _refuse(
+            f"{field!r}: expected operators such as {{'$gte': 2015}}, found {reprlib.repr(wanted)}; write a nested field as 'a.b'"
+        )
     if not depth_left:
         _refuse(f"a filter nests at most {DEPTH_MAX} levels deep")
     return all_of([_condition(field, key, value, depth_left) for key, value in wanted.items()])
@@ -66,12 +69,12 @@ def _field_conditions(field: str, wanted: object, depth_left: int) -> Filter:
 def _condition(field: str, key: str, value: Any, depth_left: int) -> Filter:
     if key in ("$in", "$nin"):
         if not isinstance(value, list | tuple | set | frozenset):
-            _refuse(f"{field!r}: {key} takes a list of values, found {value!r:.60}")
+            _refuse(f"{field!r}: {key} takes a list of values, found {reprlib.repr(value)}")
         found = In(field, tuple(value))
         return found if key == "$in" else Not(found)
     if key == "$exists":
         if not isinstance(value, bool):
-            _refuse(f"{field!r}: $exists takes True or False, found {value!r:.60}")
+            _refuse(f"{field!r}: $exists takes True or False, found {reprlib.repr(value)}")
         return Exists(field) if value else Not(Exists(field))
     if key == "$not":
         return negation(_field_conditions(field, value, depth_left - 1))
@@ -90,7 +93,7 @@ def _condition(field: str, key: str, value: Any, depth_left: int) -> Filter:
 def _refuse_key(key: str, place: str, allowed: tuple[str, ...]) -> NoReturn:
     near = difflib.get_close_matches(key, allowed, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    _refuse(f"{place}: unknown operator {key!r:.60}{hint} Allowed here: {' '.join(allowed)}")
+    _refuse(f"{place}: unknown operator {reprlib.repr(key)}{hint} Allowed here: {' '.join(allowed)}")
 
 
 def _refuse(message: str) -> NoReturn:

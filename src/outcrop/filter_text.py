@@ -11,11 +11,9 @@ import functools
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeGuard, TypeVar
 
-from sqlglot import exp
+from sqlglot import Token, Tokenizer, TokenType, exp
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.parser import Parser
-from sqlglot.tokenizer_core import Token, TokenType
-from sqlglot.tokens import Tokenizer
 
 from outcrop.errors import InvalidFilter
 from outcrop.filters import DEPTH_MAX, Compare, Exists, Filter, In, Operator, Value, all_of, any_of, checked_value, negation

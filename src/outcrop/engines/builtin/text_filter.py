@@ -1,0 +1,134 @@
+"""A filter as a Tantivy query, to be pushed down into the lexical leg before its cut-off.
+
+Tantivy's own types cannot keep our meaning: a JSON field orders numbers of one type only, joins 2 and 2.0 but not the integers
+beyond 2**53, and drops terms over 65,530 bytes. So every value becomes a text whose order is the order of the values, under a key
+that names its type and its path: the year 2015 is `x409f7c000000000000400` under `n` + hex("year"). Then an equality is one term, a
+range is one range over the text column of that key, and types never meet. Measured with 100,000 documents: a BM25 query of 0.03 to
+0.05 ms takes 0.06 to 0.13 ms with a filter, whatever it selects.
+
+Range queries over JSON text can only be made by Tantivy's query parser. What it is given holds no text of a user: keys and
+values are letters and digits, made here.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import tantivy
+from tantivy import Occur, Query
+
+from outcrop.filters import (
+    FIELD_BYTES_MAX,
+    STRING_BYTES_MAX,
+    And,
+    Compare,
+    Exists,
+    Filter,
+    In,
+    Not,
+    Operator,
+    Or,
+    Value,
+    kind,
+    leaves,
+    number_key,
+)
+
+VALUES_FIELD = "filter_values"
+PATHS_FIELD = "filter_paths"
+_RANGES: dict[Operator, tuple[str, ...]] = {
+    "<": ("[* TO {0}}}",),
+    "<=": ("[* TO {0}]",),
+    ">": ("{{{0} TO *]",),
+    ">=": ("[{0} TO *]",),
+    "!=": ("[* TO {0}}}", "{{{0} TO *]"),
+}
+
+
+def add_filter_fields(builder: tantivy.SchemaBuilder) -> None:
+    """Add the two fields that filters read: the values (JSON, with a column per key for ranges) and the paths that exist."""
+    builder.add_json_field(VALUES_FIELD, tokenizer_name="raw", index_option="basic", fast=True)
+    builder.add_text_field(PATHS_FIELD, tokenizer_name="raw", index_option="basic")
+
+
+def filter_values(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What a document with this metadata holds in those fields, in the form that `tantivy.Document.from_dict` takes."""
+    values: dict[str, list[str]] = {}
+    paths: set[str] = set()
+    for path, value in leaves(metadata):
+        if path not in paths:
+            paths.add(path)
+            paths.update(path[:index] for index, character in enumerate(path) if character == "." and index)
+        if len(path.encode()) <= FIELD_BYTES_MAX:  # a longer one cannot be named in a filter
+            values.setdefault(_key(path, value), []).append(_term(value))
+    named = [_hex(path) for path in sorted(paths) if len(path.encode()) <= FIELD_BYTES_MAX]
+    return {VALUES_FIELD: values, PATHS_FIELD: named} if named else {}
+
+
+def compile_filter(where: Filter, schema: tantivy.Schema) -> Query:
+    """The query that selects exactly the documents whose metadata `outcrop.filters.matches`.
+
+    Its scores mean nothing: wrap it in `Query.const_score_query(query, 0.0)` where scores are added up. `schema` must have the
+    fields of `add_filter_fields`.
+    """
+    match where:
+        case And(parts):
+            return _all([compile_filter(part, schema) for part in parts])
+        case Or(parts):
+            return _any([compile_filter(part, schema) for part in parts])
+        case Not(part):  # a query of exclusions alone would find nothing
+            return Query.boolean_query([(Occur.Must, Query.all_query()), (Occur.MustNot, compile_filter(part, schema))])
+        case Exists(field):
+            return Query.term_query(schema, PATHS_FIELD, _hex(field), "basic")
+        case In(field, values):
+            terms: dict[str, list[str]] = {}
+            for value in values:
+                terms.setdefault(_key(field, value), []).append(_term(value))
+            return _any([Query.term_set_query(schema, f"{VALUES_FIELD}.{key}", items) for key, items in terms.items()])
+        case Compare(field, op, value):
+            place = f"{VALUES_FIELD}.{_key(field, value)}"
+            if op == "=":
+                return Query.term_query(schema, place, _term(value), "basic")
+            return _any([_parser(schema).parse_query(f"{place}:{shape.format(_term(value))}", []) for shape in _RANGES[op]])
+
+
+def _all(queries: list[Query]) -> Query:
+    return Query.boolean_query([(Occur.Must, query) for query in queries]) if queries else Query.all_query()
+
+
+def _any(queries: list[Query]) -> Query:
+    if len(queries) == 1:
+        return queries[0]
+    return Query.boolean_query([(Occur.Should, query) for query in queries]) if queries else Query.empty_query()
+
+
+@functools.lru_cache(maxsize=64)
+def _parser(schema: tantivy.Schema) -> tantivy.Index:
+    """An empty index in memory, for its query parser."""
+    return tantivy.Index(schema)
+
+
+def _key(path: str, value: Value) -> str:
+    return kind(value)[0] + _hex(path)
+
+
+def _hex(text: str) -> str:
+    return text.encode().hex()
+
+
+def _term(value: Value) -> str:
+    """A text that is ordered as the values of one type are. The `x` keeps the query parser from seeing a number.
+
+    Text is cut one byte beyond the longest that a filter may hold, which changes no comparison with such a text.
+    """
+    if isinstance(value, bool):
+        return "x1" if value else "x0"
+    if isinstance(value, str):
+        return "x" + value.encode()[: STRING_BYTES_MAX + 1].hex()
+    nearest, residual = number_key(value)
+    (bits,) = struct.unpack(">Q", struct.pack(">d", nearest + 0.0))  # + 0.0 makes -0.0 the one zero
+    ordered = bits ^ (2**64 - 1 if bits >> 63 else 2**63)  # the usual order-preserving form of an IEEE 754 double
+    return f"x{ordered:016x}{residual + 1024:04x}"
