@@ -1,0 +1,22 @@
+"""Documents in: sources that stream them, chunkers that cut them, a bounded pipeline and its progress."""
+
+from outcrop.ingest.chunking import Chunker, Piece, resolve_chunker
+from outcrop.ingest.pipeline import staged
+from outcrop.ingest.progress import Meter, Progress, ProgressSink
+from outcrop.ingest.records import RECORD_BYTES_MAX, BadRecord, Record, Source
+from outcrop.ingest.sources import open_source
+
+__all__ = [
+    "RECORD_BYTES_MAX",
+    "BadRecord",
+    "Chunker",
+    "Meter",
+    "Piece",
+    "Progress",
+    "ProgressSink",
+    "Record",
+    "Source",
+    "open_source",
+    "resolve_chunker",
+    "staged",
+]

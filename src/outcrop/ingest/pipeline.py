@@ -1,0 +1,133 @@
+"""Bounded stages on threads: reading, chunking, embedding and writing overlap, and memory stays bounded."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import GeneratorType
+from typing import Any
+
+_WAKE_SECONDS = 0.5
+
+
+def staged(source: Iterator[Any], *stages: Callable[[Any], Any], queue_size: int = 8) -> Iterator[Any]:
+    """Each item of `source` put through the stages in order; the source and every stage run in a thread of their own.
+
+    Order is kept. Queues of `queue_size` items join the threads: at most `(len(stages) + 1) * (queue_size + 1)` items are under way
+    between the source and the consumer. For stages that wait or release the GIL (files, compression, embedders, SQLite).
+
+    An exception in the source or in a stage is raised here as the very same object, with its traceback. Then, and when the
+    consumer closes the generator or an exception (`KeyboardInterrupt` too) passes through it, all threads stop as soon as the
+    call that each is in returns, items under way are dropped, and no thread is left when the generator has ended. A source that
+    is a generator is closed. Nothing starts before the first item is asked for.
+
+    Raises `ValueError` when `queue_size` is below 1.
+
+    >>> list(staged(iter([1, 2, 3]), lambda number: number * 10, str))
+    ['10', '20', '30']
+    """
+    if queue_size < 1:
+        raise ValueError(f"queue_size must be at least 1, found {queue_size}")
+    return _staged(source, stages, queue_size)
+
+
+def _staged(source: Iterator[Any], stages: tuple[Callable[[Any], Any], ...], queue_size: int) -> Iterator[Any]:
+    line = _Line()
+    queues = [_Queue(line, queue_size) for _ in range(len(stages) + 1)]
+    threads = [threading.Thread(target=_read, args=(source, queues[0], line), name="outcrop-read", daemon=True)]
+    for index, stage in enumerate(stages):
+        arguments = (stage, queues[index], queues[index + 1], line)
+        threads.append(threading.Thread(target=_run, args=arguments, name=f"outcrop-stage-{index + 1}", daemon=True))
+    started: list[threading.Thread] = []
+    try:
+        for thread in threads:
+            thread.start()
+            started.append(thread)
+        yield from queues[-1]
+        if line.error is not None:
+            raise line.error
+    finally:
+        line.stop()
+        for thread in started:
+            thread.join()
+        line.error = None  # its traceback refers to this frame
+
+
+class _Line:
+    """What all threads of one pipeline share: the condition that they wait on, whether to stop, and the first error."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.stopped = False
+        self.error: BaseException | None = None
+
+    def stop(self, error: BaseException | None = None) -> None:
+        with self.changed:
+            if error is not None and not self.stopped:
+                self.error = error
+            self.stopped = True
+            self.changed.notify_all()
+
+
+class _Queue:
+    """A bounded queue that ends when its writer has closed it and it is empty, or at once when the line stops."""
+
+    def __init__(self, line: _Line, size: int) -> None:
+        self._line = line
+        self._size = size
+        self._items: deque[Any] = deque()
+        self._closed = False
+
+    def put(self, item: Any) -> bool:
+        """Wait for room and append; False when the line has stopped."""
+        changed = self._line.changed
+        with changed:
+            while len(self._items) >= self._size and not self._line.stopped:
+                changed.wait()
+            if self._line.stopped:
+                return False
+            self._items.append(item)
+            changed.notify_all()
+            return True
+
+    def close(self) -> None:
+        with self._line.changed:
+            self._closed = True
+            self._line.changed.notify_all()
+
+    def __iter__(self) -> Iterator[Any]:
+        changed = self._line.changed
+        while True:
+            with changed:
+                while not self._items and not self._closed and not self._line.stopped:
+                    changed.wait(_WAKE_SECONDS)  # an endless wait in the main thread cannot be interrupted on Windows
+                if self._line.stopped or not self._items:
+                    return
+                item = self._items.popleft()
+                changed.notify_all()
+            yield item
+
+
+def _read(source: Iterator[Any], output: _Queue, line: _Line) -> None:
+    try:
+        try:
+            for item in source:
+                if not output.put(item):
+                    break
+        finally:
+            if isinstance(source, GeneratorType):
+                source.close()
+        output.close()
+    except BaseException as error:  # noqa: BLE001 - raised again in the consumer
+        line.stop(error)
+
+
+def _run(stage: Callable[[Any], Any], items: _Queue, output: _Queue, line: _Line) -> None:
+    try:
+        for item in items:
+            if not output.put(stage(item)):
+                return
+        output.close()
+    except BaseException as error:  # noqa: BLE001 - raised again in the consumer
+        line.stop(error)

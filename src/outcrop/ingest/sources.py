@@ -1,0 +1,126 @@
+"""Streams of documents out of whatever the user has: an iterator, a file of records, a file or a folder of texts."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from outcrop.errors import InvalidDocument, InvalidSource
+from outcrop.ingest.beir import beir_corpus, open_beir
+from outcrop.ingest.csv_files import open_csv
+from outcrop.ingest.fields import document_from
+from outcrop.ingest.folder import FORMATS, open_folder, open_text_file
+from outcrop.ingest.jsonl import open_jsonl
+from outcrop.ingest.parquet import open_parquet
+from outcrop.ingest.records import RECORD_BYTES_MAX, RECORD_FAULTS, BadRecord, Record, Source, bad_record
+from outcrop.ingest.streams import COMPRESSIONS
+from outcrop.model import Document
+
+__all__ = ["RECORD_BYTES_MAX", "BadRecord", "Items", "Record", "Source", "open_source"]
+
+_RECORD_FILES: dict[str, Callable[[Path], Source]] = {
+    ".jsonl": open_jsonl,
+    ".ndjson": open_jsonl,
+    ".json": open_jsonl,
+    ".csv": open_csv,
+    ".tsv": open_csv,
+}
+_WHOLE_FILES: dict[str, Callable[[Path], Source]] = {".parquet": open_parquet, **dict.fromkeys(FORMATS, open_text_file)}
+
+
+def open_source(source: str | os.PathLike[str] | Iterable[Document] | Iterable[Mapping[str, Any]]) -> Source:
+    """A source of documents: the path of a file or a folder, or an iterable of Documents or of dicts with the same keys.
+
+    Files are told by their extension: `.jsonl` `.ndjson` `.json` (one object a line), `.csv` `.tsv`, each also compressed (`.gz`
+    `.bz2` `.xz` `.zst`); `.parquet`; `.md` `.markdown` `.txt` `.html` `.htm`, one document each. A folder is a BEIR folder if it
+    has a `corpus.jsonl`, otherwise a folder of text files.
+
+    What can be checked without reading everything is checked now. Raises `InvalidSource`; `MissingExtra` for Parquet, HTML and
+    `.zst` without their extras.
+    """
+    if isinstance(source, str | os.PathLike) and not isinstance(source, bytes):
+        return _open_path(Path(source))
+    if isinstance(source, Document):
+        raise InvalidSource("a source is many documents, found a single Document; put it into a list")
+    if isinstance(source, Mapping):
+        raise InvalidSource("a source is many documents, found a single dict; put it into a list")
+    if isinstance(source, bytes | bytearray | memoryview):
+        raise InvalidSource("a source is a path or an iterable of documents, found bytes; decode them, or write them to a file")
+    if not isinstance(source, Iterable):
+        raise InvalidSource(f"a source is a path or an iterable of documents, found {type(source).__name__}: {source!r:.80}")
+    return Items(source, len(source) if isinstance(source, Sized) else None)
+
+
+class Items(msgspec.Struct, frozen=True, eq=False):
+    """The documents of an iterable. An exception that the iterable itself raises is the caller's and passes through unchanged."""
+
+    items: Iterable[Document] | Iterable[Mapping[str, Any]]
+    document_count: int | None = None
+    description: str = "an iterable of documents"
+    size_bytes: None = None
+
+    def records(self) -> Iterator[Record | BadRecord]:
+        """The documents in order; the number in `origin` is 1-based. See `Source.records`."""
+        for number, item in enumerate(self.items, start=1):
+            origin = f"item {number}"
+            try:
+                yield Record(item if isinstance(item, Document) else _from_item(item), origin)
+            except RECORD_FAULTS as error:
+                yield bad_record(origin, error)
+
+
+def _from_item(item: object) -> Document:
+    if not isinstance(item, Mapping):
+        raise InvalidDocument(f"a document is a Document or a dict, found {type(item).__name__}: {item!r:.60}")
+    return document_from(item)
+
+
+def _open_path(path: Path) -> Source:
+    if "://" in str(path) or str(path).startswith(("http:", "https:")):
+        raise InvalidSource(f"{path} is an address, and a source is a local file or folder; download it first", path=str(path))
+    try:
+        exists, is_folder = path.exists(), path.is_dir()
+    except (OSError, ValueError) as error:  # no right to look into the folder; a NUL in the path
+        raise InvalidSource(f"cannot read {str(path)!r}: {error}", path=str(path)) from error
+    if not exists:
+        raise InvalidSource(_missing(path), path=str(path))
+    if is_folder:
+        corpus = beir_corpus(path)
+        return open_folder(path) if corpus is None else open_beir(corpus)
+    return _opener(path)(path)
+
+
+def _opener(path: Path) -> Callable[[Path], Source]:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    last = suffixes[-1] if suffixes else ""
+    if last in COMPRESSIONS and len(suffixes) > 1 and suffixes[-2] in _RECORD_FILES:
+        return _RECORD_FILES[suffixes[-2]]
+    opener = _RECORD_FILES.get(last) or _WHOLE_FILES.get(last)
+    if opener is None:
+        found = f"its extension is {''.join(suffixes[-2:])!r}" if last else "it has no extension"
+        raise InvalidSource(
+            f"cannot tell what {path} is: {found}; known are {', '.join(_RECORD_FILES)} (each also with {', '.join(COMPRESSIONS)})"
+            f" and {', '.join(_WHOLE_FILES)}",
+            path=str(path),
+        )
+    return opener
+
+
+def _missing(path: Path) -> str:
+    """What to say of a path that does not exist: the first part of it that is missing, and the nearest name beside it."""
+    missing = path
+    while missing.parent != missing and not missing.parent.exists():
+        missing = missing.parent
+    try:
+        beside = [item.name for item in missing.parent.iterdir()]
+    except OSError:
+        beside = []
+    nearest = difflib.get_close_matches(missing.name, beside, n=1)
+    hint = f"; did you mean {missing.parent / nearest[0]}?" if nearest else ""
+    where = "" if missing == path else f" (there is no {missing})"
+    return f"{path} does not exist{where}{hint}"

@@ -1,0 +1,151 @@
+"""Files as streams of bytes: plain or compressed, line by line, in bounded memory, with one error for every way to be broken."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+from outcrop.errors import InvalidSource, MissingExtra
+from outcrop.ingest.records import RECORD_BYTES_MAX
+
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+
+_BUFFER_BYTES = 256 * 1024
+
+
+class ByteFile:
+    """A file opened for reading, decompressed by its extension. A context manager.
+
+    Raises `InvalidSource` when it cannot be opened and, while reading, when the compression is damaged or cut off or the disk
+    fails; `MissingExtra` for `.zst` without the extra `zstd`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.compressed = path.suffix.lower() in COMPRESSIONS
+        self._offset_bytes = 0
+        self._line = 0
+        with self._faults():
+            self._raw = path.open("rb", buffering=0)
+        try:
+            self._stream = self._decompressed()
+        except BaseException:
+            self._raw.close()
+            raise
+
+    @property
+    def position_bytes(self) -> int:
+        """How much of the file has been read: exact for a plain file, up to a buffer ahead for a compressed one."""
+        return self._raw.tell() if self.compressed else self._offset_bytes
+
+    def lines(self, limit: int = RECORD_BYTES_MAX) -> Iterator[tuple[int, bytes | None]]:
+        """Each line with its 1-based number and its line end. A line of more than `limit` bytes is passed over and given as
+        None."""
+        readline = self._stream.readline
+        while True:
+            try:  # not `with self._faults()`: this is the hot path
+                line = readline(limit + 1)
+            except Exception as error:
+                raise self._mapped(error) from error
+            if not line:
+                return
+            self._line += 1
+            self._offset_bytes += len(line)
+            if len(line) > limit and not line.endswith(b"\n"):
+                self._pass_over()
+                yield self._line, None
+            else:
+                yield self._line, line
+
+    def head(self, size: int) -> bytes:
+        """The first bytes, without moving the position. To be called before anything else is read."""
+        with self._faults():
+            return cast("bytes", self._stream.peek(size))[:size]
+
+    def read(self, limit: int = RECORD_BYTES_MAX) -> bytes | None:
+        """The whole content, or None when it is more than `limit` bytes."""
+        with self._faults():
+            content = cast("bytes", self._stream.read(limit + 1))
+        return None if len(content) > limit else content
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        self._stream.close()
+        self._raw.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _decompressed(self) -> Any:
+        suffix = self.path.suffix.lower()
+        opened: Any = self._raw
+        if suffix == ".gz":
+            opened = gzip.GzipFile(fileobj=self._raw, mode="rb")
+        elif suffix == ".bz2":
+            opened = bz2.BZ2File(self._raw)
+        elif suffix == ".xz":
+            opened = lzma.LZMAFile(self._raw)  # noqa: SIM115 - closed with the ByteFile
+        elif suffix == ".zst":
+            opened = _zstd().ZstdFile(self._raw)
+        return io.BufferedReader(opened, _BUFFER_BYTES)
+
+    def _pass_over(self) -> None:
+        while True:
+            with self._faults():
+                rest = self._stream.readline(_BUFFER_BYTES)
+            self._offset_bytes += len(rest)
+            if not rest or rest.endswith(b"\n"):
+                return
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise self._mapped(error) from error
+
+    def _mapped(self, error: Exception) -> Exception:
+        # ZstdError is told by its name: its module is one of two, and may not be installed.
+        if isinstance(error, OSError | EOFError | zlib.error | lzma.LZMAError) or type(error).__name__ == "ZstdError":
+            return self._invalid(error)
+        return error
+
+    def _invalid(self, error: Exception) -> InvalidSource:
+        after = f" after line {self._line}" if self._line else ""
+        if isinstance(error, EOFError):
+            reason = f"its compressed data ends too early{after}: the file was cut off; copy or download it again"
+        elif isinstance(error, PermissionError):
+            reason = "permission denied; give yourself the right to read it"
+        elif isinstance(error, OSError) and error.errno is not None:
+            reason = f"{error.strerror or error}{after}"
+        else:
+            reason = f"it is not valid {self.path.suffix} data{after} ({error})"
+        return InvalidSource(f"cannot read {self.path}: {reason}", path=str(self.path), line=self._line or None)
+
+
+def _zstd() -> Any:
+    """The standard library's module (Python 3.14), or the package that brings it to older ones."""
+    try:
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
+    except ImportError as error:
+        raise MissingExtra(
+            "reading .zst files needs the extra 'zstd': pip install 'outcrop[zstd]'",
+            extra="zstd",
+            remedy="pip install 'outcrop[zstd]'",
+        ) from error
+    return zstd
