@@ -23,8 +23,7 @@ import msgspec
 import numpy as np
 
 import outcrop
-from outcrop import Document
-from outcrop.collection import Collection, Database
+from outcrop import Collection, Database, Document
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.common import Result, Settings, Target, interleaved_ms, open_cached, queries, settings, spread
 from benchmarks.raw import RawText, RawVectors
-from outcrop.collection import Collection
+from outcrop import Collection
 from outcrop.embedding import resolve
 
 DEPTH = 100

@@ -13,8 +13,7 @@ from typing import Any
 
 import outcrop
 from benchmarks.common import CACHE, DATA, markdown_table, settings
-from outcrop import evaluation
-from outcrop.collection import Collection
+from outcrop import Collection, evaluation
 
 SETS = ("scifact", "cranfield", "cisi")
 _COLUMNS = ("set", "embedder", "search", "nDCG@10", "recall@100", "MRR@10", "ms a query", "hybrid - better leg", "95 % interval")

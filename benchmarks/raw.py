@@ -48,16 +48,20 @@ class RawText:
 
 
 class RawVectors:
-    """FAISS: search the generation's own index file, opened as the engine opens it, with its ef_search, on one thread."""
+    """FAISS: search the generation's own index file, mapped, with its ef_search, on one thread; exact if it has none."""
 
     def __init__(self, generation: GenerationInfo) -> None:
         row = the_part(generation)
-        self.facts = row.facts["vectors"]
+        facts = row.facts["vectors"]
         folder = part_folder(generation, row)
-        self._index = faiss.read_index(str(folder / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
-        ef_search = self.facts["parameters"].get("ef_search")
+        if facts["kind"] == "flat":
+            self._index = faiss.IndexFlatIP(facts["dimension"])
+            self._index.add(np.fromfile(folder / "vectors.f32", np.float32).reshape(row.row_count, -1))
+        else:
+            self._index = faiss.read_index(str(folder / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
+        ef_search = facts["parameters"].get("ef_search")
         self._parameters = faiss.SearchParametersHNSW(efSearch=ef_search) if ef_search else None
-        faiss.omp_set_num_threads(1)
+        faiss.omp_set_num_threads(1)  # of this thread
 
     def search(self, vector: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         """The rows of the nearest `k`."""

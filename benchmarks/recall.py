@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import BUCKET_COUNT, Result, Settings, Target, interleaved_ms, open_cached, queries, settings, spread
 from benchmarks.raw import part_folder, the_part
-from outcrop import filters
-from outcrop.collection import Collection
+from outcrop import Collection, filters
 from outcrop.embedding import resolve
 from outcrop.engines.builtin import BuiltinEngine
 from outcrop.engines.protocol import GenerationIndex, Ranking
