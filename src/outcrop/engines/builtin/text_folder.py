@@ -1,0 +1,104 @@
+"""The text index's folder: its schema, opening it, and what can go wrong with it, shared by its writer and its reader."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import tantivy
+
+from outcrop.analysis import Analyzer
+from outcrop.engines.builtin.text_filter import add_filter_fields
+from outcrop.errors import CollectionLocked, Damaged, OutcropError, StorageFailed
+from outcrop.files import storage_failed
+
+FIELDS = ("text", "title")
+MARKER = 1
+_READING = ("open", "search", "explain")
+
+
+def schema(analyzer: Analyzer) -> tantivy.Schema:
+    """The fields of a text index. Nothing is stored: documents.sqlite holds the texts."""
+    builder = tantivy.SchemaBuilder()
+    # Signed: deleting by a term of an unsigned field deletes nothing.
+    builder.add_integer_field("slot", indexed=True, fast=True)
+    builder.add_integer_field("document", fast=True)
+    builder.add_integer_field("marker", indexed=True)
+    builder.add_integer_field("sequence", fast=True)
+    for field in FIELDS:
+        builder.add_text_field(field, tokenizer_name=_tokenizer_name(analyzer), index_option="freq")
+    add_filter_fields(builder)
+    return builder.build()
+
+
+def create_index(directory: Path, analyzer: Analyzer) -> tantivy.Index:
+    """A new index in an existing folder."""
+    with tantivy_errors(directory, "create"):
+        return _with_analyzer(tantivy.Index(schema(analyzer), str(directory)), analyzer)
+
+
+def open_index(directory: Path, analyzer: Analyzer) -> tantivy.Index:
+    """Open what is there, if it is ours and was made with this analyzer; otherwise raise `Damaged`."""
+    try:
+        content = (directory / "meta.json").read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise damaged(directory, "there is no text index (meta.json is missing)") from error
+    except OSError as error:
+        raise storage_failed(directory, error) from error
+    try:
+        fields = {field["name"]: field.get("options", {}) for field in json.loads(content)["schema"]}
+        found = fields["text"]["indexing"]["tokenizer"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged(directory, f"meta.json is not that of a text index ({error!r})") from error
+    wanted = _tokenizer_name(analyzer)
+    if found != wanted:
+        raise damaged(directory, f"it was made with the analyzer {found!r}, not {wanted!r}")
+    with tantivy_errors(directory, "open"):
+        return _with_analyzer(tantivy.Index.open(str(directory)), analyzer)
+
+
+def damaged(directory: Path, found: str) -> Damaged:
+    """The error for an index that is not what was written."""
+    return Damaged(
+        f"the text index in {directory} cannot be used: {found}. Rebuild the generation or restore its folder.", path=directory
+    )
+
+
+@contextmanager
+def tantivy_errors(directory: Path, action: str) -> Iterator[None]:
+    """Turn Tantivy's exceptions (mostly `ValueError` with a text, and Rust panics) into ours."""
+    try:
+        yield
+    except OutcropError:
+        raise
+    except (ValueError, OSError, RuntimeError, SystemError) as error:
+        raise _mapped(directory, action, str(error)) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # PyO3 derives it from BaseException
+            raise
+        raise _mapped(directory, action, str(error)) from error
+
+
+def _tokenizer_name(analyzer: Analyzer) -> str:
+    return f"outcrop_{analyzer.name}"
+
+
+def _with_analyzer(index: tantivy.Index, analyzer: Analyzer) -> tantivy.Index:
+    index.register_tokenizer(_tokenizer_name(analyzer), analyzer.tantivy)
+    return index
+
+
+def _mapped(directory: Path, action: str, found: str) -> OutcropError:
+    if "LockBusy" in found:
+        message = f"the text index in {directory} is being written by another writer; wait for it to finish"
+        return CollectionLocked(message, path=directory, owner=None)
+    refused = re.search(r"Os \{ code: (\d+)", found)
+    if refused:
+        return storage_failed(directory, OSError(int(refused[1]), os.strerror(int(refused[1]))))
+    if action in _READING or "FileDoesNotExist" in found or "InvalidData" in found or "corrupt" in found:
+        return damaged(directory, found)
+    return StorageFailed(f"cannot {action} the text index in {directory}: {found}", path=directory, errno_name=None)
