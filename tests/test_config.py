@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -328,11 +329,19 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     assert "is not UTF-8 text (byte 8)" in str(refusal(tmp_path))
 
 
+def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
+    (tmp_path / "outcrop.toml").write_bytes(b'\xef\xbb\xbfmode = "test"\r\ncandidates = 5\r\n')
+    config = load(tmp_path, None, {})
+    assert (config.mode, config.candidates) == ("test", 5)
+    assert origins(config)["candidates"] == f"{tmp_path / 'outcrop.toml'}:2"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows calls reading a folder a missing permission")
 def test_a_file_that_cannot_be_read_is_a_storage_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "outcrop.toml").mkdir()
     with pytest.raises(StorageFailed, match=r"outcrop\.toml: cannot be read") as caught:
         load(tmp_path, None, {})
-    assert caught.value.path == str(tmp_path / "outcrop.toml")
+    assert (caught.value.path, caught.value.errno_name) == (str(tmp_path / "outcrop.toml"), "EISDIR")
 
 
 def test_a_configuration_is_frozen_and_shows_what_was_given() -> None:

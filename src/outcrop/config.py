@@ -7,6 +7,7 @@ the file `outcrop.toml` in the database's folder, the mode's own default.
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -174,8 +175,8 @@ def load(path: str | PathLike[str] | None, config: Config | None, environ: Mappi
     The path comes from `path` or from `config`. A `config` that `load` itself returned keeps only what came from code: the file and
     the variables are read anew. Reads one file and writes nothing; the folder need not exist.
 
-    Raises `InvalidConfig` (an unknown key, a bad value, a contradiction, no path or two different ones), and `StorageFailed` when the
-    file exists but cannot be read.
+    Raises `InvalidConfig` (an unknown key, a bad value, a contradiction, no path or two different ones), and `StorageFailed` when
+    the file exists but cannot be read.
     """
     code = {} if config is None else {key: (getattr(config, key), CODE) for key, origin in config.origins if origin == CODE}
     folder = _one_path(path, None if config is None else config.path)
@@ -216,14 +217,15 @@ def _one_path(path: object, configured: Path | None) -> Path:
 
 def _from_file(file: Path) -> _Layer:
     try:
-        text = file.read_bytes().decode()
+        text = file.read_bytes().decode("utf-8-sig")  # an editor may have put a byte order mark
     except FileNotFoundError:
         return {}
     except UnicodeDecodeError as error:
         _refuse(None, str(file), f"is not UTF-8 text (byte {error.start}); TOML files are")
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageFailed(f"{file}: cannot be read: {reason}", path=str(file), errno_name=type(error).__name__) from error
+        name = errno.errorcode.get(error.errno or 0)
+        message = f"{file}: cannot be read: {error.strerror or error}. Give yourself the right to read it, or remove it"
+        raise StorageFailed(message, path=str(file), errno_name=name) from error
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
