@@ -1,0 +1,69 @@
+"""Outcrop: hybrid search in which an index is a generation, built beside the live one, promoted in one step, rolled back.
+
+>>> import outcrop, tempfile
+>>> db = outcrop.open(tempfile.mkdtemp())
+>>> rocks = db.create_collection("rocks", embedder="none")
+>>> first = rocks.build([outcrop.Document(id="slate", text="Slate splits into thin layers.")], promote=True)
+>>> [hit.document_id for hit in rocks.search("a rock that splits")]
+['slate']
+>>> db.close()
+"""
+
+from outcrop import errors
+from outcrop.collection import Collection
+from outcrop.config import Config
+from outcrop.database import Database, open  # noqa: A004 - outcrop.open reads best
+from outcrop.embedding.protocol import Embedder
+from outcrop.engines.protocol import Availability
+from outcrop.errors import OutcropError
+from outcrop.ingest import BadRecord, Progress
+from outcrop.model import (
+    Capabilities,
+    Chunk,
+    Citation,
+    Document,
+    EmbedderIdentity,
+    Explanation,
+    GenerationInfo,
+    IndexSpec,
+    LegExplanation,
+    Recipe,
+    Running,
+    Stats,
+    TermScore,
+)
+from outcrop.retrieval.fusion import Fusion
+from outcrop.retrieval.hits import Degraded, Hit, Hits, TookMs
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Availability",
+    "BadRecord",
+    "Capabilities",
+    "Chunk",
+    "Citation",
+    "Collection",
+    "Config",
+    "Database",
+    "Degraded",
+    "Document",
+    "Embedder",
+    "EmbedderIdentity",
+    "Explanation",
+    "Fusion",
+    "GenerationInfo",
+    "Hit",
+    "Hits",
+    "IndexSpec",
+    "LegExplanation",
+    "OutcropError",
+    "Progress",
+    "Recipe",
+    "Running",
+    "Stats",
+    "TermScore",
+    "TookMs",
+    "errors",
+    "open",
+]

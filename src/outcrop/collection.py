@@ -17,7 +17,6 @@ from outcrop.analysis import analyzer as named_analyzer
 from outcrop.builds import promotion
 from outcrop.builds.builder import BuildPlan, OnError, build
 from outcrop.builds.own_documents import OwnDocuments
-from outcrop.builds.preparing import BadDocument
 from outcrop.config import Config
 from outcrop.embedding import CachedEmbedder, Embedder, EmbeddingCache, resolve
 from outcrop.engines.registry import Choice
@@ -28,7 +27,7 @@ from outcrop.generations import catalog, pointer
 from outcrop.generations.catalog import Damage
 from outcrop.generations.layout import ACTIVE, CollectionFolder, GenerationName
 from outcrop.generations.record import CollectionRecord
-from outcrop.ingest import Chunker, ProgressSink, Source, open_source, resolve_chunker
+from outcrop.ingest import BadRecord, Chunker, ProgressSink, Source, open_source, resolve_chunker
 from outcrop.model import Document, GenerationInfo, IndexKind, IndexSpec, Recipe, Stats
 from outcrop.retrieval.executor import Executor
 from outcrop.retrieval.fusion import Fusion
@@ -138,7 +137,7 @@ class Collection:
         analyzer: str | None = None,
         index: IndexKind | IndexSpec | None = None,
         on_error: OnError = "stop",
-        on_skip: Callable[[BadDocument], None] | None = None,
+        on_skip: Callable[[BadRecord], None] | None = None,
         progress: ProgressSink | None = None,
     ) -> GenerationInfo:
         """Build a generation beside the live one, verify it, and with `promote=True` put it live.

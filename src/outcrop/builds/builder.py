@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 from time import monotonic
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -20,13 +19,13 @@ from outcrop.documents import Documents, DocumentsWriter
 from outcrop.embedding import Embedder, probe_texts, probe_vectors
 from outcrop.engines import registry
 from outcrop.engines.protocol import IndexStats
-from outcrop.builds.preparing import BadDocument, Prepared, Preparer, batches
+from outcrop.builds.preparing import Batch, Prepared, Preparer, batches
 from outcrop.builds.writing import Writer
 from outcrop.generations import locks, manifest
 from outcrop.generations.journal import Journal, now
 from outcrop.generations.layout import FORMAT, CollectionFolder, GenerationName
 from outcrop.generations.manifest import Manifest, Probe
-from outcrop.ingest import Chunker, Meter, ProgressSink, Source, staged
+from outcrop.ingest import BadRecord, Chunker, Meter, ProgressSink, Source, staged
 from outcrop.errors import NothingToBuild
 from outcrop.model import Recipe
 
@@ -44,7 +43,7 @@ class BuildPlan(msgspec.Struct, frozen=True, eq=False):
     chunker: Chunker
     config: Config
     on_error: OnError
-    on_skip: Callable[[BadDocument], None] | None
+    on_skip: Callable[[BadRecord], None] | None
     progress: ProgressSink | None
 
 
@@ -66,7 +65,8 @@ def build(plan: BuildPlan) -> GenerationName:
         with files.storage_errors(directory):
             directory.mkdir(parents=True)
         try:
-            _fill(plan, recipe, name, staged(_chain(first, read), preparer.chunk, preparer.embed, queue_size=_QUEUED_BATCHES))
+            with closing(staged(_chain(first, read), preparer.chunk, preparer.embed, queue_size=_QUEUED_BATCHES)) as prepared:
+                _fill(plan, recipe, name, prepared)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
@@ -77,27 +77,24 @@ def _fill(plan: BuildPlan, recipe: Recipe, name: GenerationName, prepared: Itera
     began = monotonic()
     directory = plan.folder.generation(name)
     meter = Meter(plan.progress, size_bytes=plan.source.size_bytes, document_count=plan.source.document_count)
+    meter.begin("read, chunk, embed, write")
     with closing(DocumentsWriter(directory)) as documents:
         index = registry.engine(recipe.engine, plan.config).create(recipe, directory)
         try:
             writer = Writer(documents, index, on_error=plan.on_error, on_skip=plan.on_skip)
             for batch in prepared:
-                writer.write(batch)
+                wrote = writer.write(batch)
                 meter.advance(
-                    phase="write",
-                    documents=writer.document_count,
-                    chunks=writer.chunk_count,
-                    position_bytes=batch.position_bytes,
-                    skipped=writer.skipped,
+                    documents=wrote.documents, chunks=wrote.chunks, skipped=wrote.skipped, position_bytes=batch.position_bytes
                 )
             if not writer.document_count:
                 raise NothingToBuild(
                     f"{plan.source.description} holds no usable document ({writer.skipped} were skipped)", skipped=writer.skipped
                 )
-            meter.enter("index")
+            meter.begin("index")
             documents.seal(sequence=0)
             stats = index.seal()
-            meter.enter("verify")
+            meter.begin("verify")
             with closing(Documents(directory)) as stored:
                 verify(index, stored, writer.counts)
                 _write_manifest(plan, recipe, name, writer, stats, stored, monotonic() - began)
@@ -150,9 +147,7 @@ def _remove_abandoned(folder: CollectionFolder) -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+def _chain(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
     yield first
     yield from rest
 
-
-__all__: Sequence[str] = ["BuildPlan", "OnError", "build"]

@@ -16,18 +16,11 @@ from outcrop.model import Document, Recipe
 _BATCH_CHARACTERS_MAX = 4_000_000
 
 
-class BadDocument(msgspec.Struct, frozen=True):
-    """A record that cannot be used: where it stands and why."""
-
-    origin: str
-    error: OutcropError
-
-
 class Batch(msgspec.Struct, frozen=True):
     """Some records of the source, and how far into the source they reach."""
 
     records: Sequence[Record]
-    bad: Sequence[BadDocument]
+    bad: Sequence[BadRecord]
     position_bytes: int | None
 
 
@@ -44,19 +37,19 @@ class Prepared(msgspec.Struct, frozen=True):
     """A batch that is ready to be written."""
 
     documents: Sequence[PreparedDocument]
-    bad: Sequence[BadDocument]
+    bad: Sequence[BadRecord]
     position_bytes: int | None
 
 
 def batches(source: Source, document_count_max: int) -> Iterator[Batch]:
     """The source in batches, bounded in documents and in characters so that memory is bounded whatever the documents' size."""
     records: list[Record] = []
-    bad: list[BadDocument] = []
+    bad: list[BadRecord] = []
     characters = 0
     position: int | None = None
     for item in source.records():
         if isinstance(item, BadRecord):
-            bad.append(BadDocument(origin=item.origin, error=item.error))
+            bad.append(item)
         else:
             records.append(item)
             characters += len(item.document.text)
@@ -88,7 +81,7 @@ class Preparer:
         for record in batch.records:
             fault = self._vector_fault(record.document)
             if fault is not None:
-                bad.append(BadDocument(origin=record.origin, error=fault))
+                bad.append(BadRecord(origin=record.origin, error=located(fault, record.origin)))
                 continue
             document = record.document
             pieces = [whole(document)] if document.vector is not None else self._chunker.pieces(document)
@@ -133,6 +126,11 @@ class Preparer:
                 document_id=document.id,
             )
         return None
+
+
+def located(error: OutcropError, origin: str) -> OutcropError:
+    """The error with the place of its record in front: `corpus.jsonl:17: ...`."""
+    return type(error)(f"{origin}: {error.message}", **{**error.values, "origin": origin})
 
 
 def whole(document: Document) -> Piece:

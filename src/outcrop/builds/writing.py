@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from outcrop.builds.preparing import BadDocument, Prepared, PreparedDocument
+import msgspec
+
+from outcrop.builds.preparing import Prepared, PreparedDocument, located
 from outcrop.documents import Counts, DocumentRow, DocumentsWriter
 from outcrop.engines.protocol import GenerationIndex, IndexedChunk
-from outcrop.errors import DuplicateDocument, OutcropError
+from outcrop.errors import DuplicateDocument
+from outcrop.ingest import BadRecord
 from outcrop.model import Chunk
 
 _SEQUENCE_AT_START = 0
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What became of a batch."""
+
+    documents: int
+    chunks: int
+    skipped: int
 
 
 class Writer:
@@ -23,7 +34,7 @@ class Writer:
         index: GenerationIndex,
         *,
         on_error: Literal["stop", "skip"],
-        on_skip: Callable[[BadDocument], None] | None,
+        on_skip: Callable[[BadRecord], None] | None,
     ) -> None:
         self._documents = documents
         self._index = index
@@ -40,8 +51,9 @@ class Writer:
         """What was written so far."""
         return Counts(documents=self.document_count, chunks=self.chunk_count)
 
-    def write(self, batch: Prepared) -> None:
-        """Write a batch. Raises the first bad document's error if the build stops at errors."""
+    def write(self, batch: Prepared) -> Written:
+        """Write a batch; what was written of it. Raises the first bad document's error if the build stops at errors."""
+        before = Written(self.document_count, self.chunk_count, self.skipped)
         for bad in batch.bad:
             self._skip(bad)
         documents = batch.documents
@@ -54,10 +66,11 @@ class Writer:
             self._documents.add(rows, _SEQUENCE_AT_START)
         self._index.apply(self._indexed(documents, rows), (), _SEQUENCE_AT_START)
         self._advance(rows)
+        return Written(self.document_count - before.documents, self.chunk_count - before.chunks, self.skipped - before.skipped)
 
-    def _skip(self, bad: BadDocument) -> None:
+    def _skip(self, bad: BadRecord) -> None:
         if self._on_error == "stop":
-            raise located(bad)
+            raise bad.error
         self.skipped += 1
         if self._on_skip is not None:
             self._on_skip(bad)
@@ -72,7 +85,7 @@ class Writer:
                 error = DuplicateDocument(
                     f"document id {document_id!r} occurs a second time; ids must be unique in a source", document_id=document_id
                 )
-                self._skip(BadDocument(origin=one.origin, error=error))
+                self._skip(BadRecord(origin=one.origin, error=located(error, one.origin)))
             else:
                 seen.add(document_id)
                 kept.append(one)
@@ -106,14 +119,6 @@ class Writer:
         self._next_slot += chunks
         self.document_count += len(rows)
         self.chunk_count += chunks
-
-
-def located(bad: BadDocument) -> OutcropError:
-    """The error with the place of the record in front: `corpus.jsonl:17: ...`."""
-    error = bad.error
-    if error.message.startswith(bad.origin):
-        return error
-    return type(error)(f"{bad.origin}: {error.message}", **{**error.values, "origin": bad.origin})
 
 
 def _chunks(one: PreparedDocument, first_slot: int) -> list[Chunk]:

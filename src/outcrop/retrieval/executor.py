@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
-from functools import partial
+from functools import cache, partial
 from time import perf_counter
 from typing import TypeVar
 
@@ -23,7 +23,7 @@ from outcrop.retrieval.fusion import Fused, Fusion, fuse, single
 from outcrop.retrieval.generation import OpenGeneration
 from outcrop.retrieval.hits import Degraded, Hit, Hits, TookMs
 from outcrop.retrieval.request import Request
-from outcrop.retrieval.snippets import Highlighter
+from outcrop.retrieval.snippets import snippet
 
 _T = TypeVar("_T")
 _VECTOR_THREADS_MAX = 8
@@ -194,7 +194,7 @@ def _ordered(generation: OpenGeneration, fused: Fused, begin: int, end: int) -> 
 
 def _hits(generation: OpenGeneration, request: Request, fused: Fused, shown: _Shown) -> tuple[Hit, ...]:
     explained = explanations(generation.index, request, fused, shown.places) if request.explain else None
-    snippet = Highlighter(request.query, generation)
+    passage = _passage(generation, request.query)
     return tuple(
         Hit(
             id=chunk.id,
@@ -210,10 +210,20 @@ def _hits(generation: OpenGeneration, request: Request, fused: Fused, shown: _Sh
             start=chunk.start,
             end=chunk.end,
             explanation=explained[position] if explained is not None else None,
-            _snippet=snippet,
+            _snippet=passage,
         )
         for position, (chunk, place) in enumerate(zip(shown.chunks, shown.places, strict=True))
     )
+
+
+def _passage(generation: OpenGeneration, query: str) -> Callable[[str], str]:
+    """Makes snippets for a query, whose terms are found only when the first snippet is looked at."""
+
+    @cache
+    def terms() -> frozenset[str]:
+        return frozenset(generation.analyzer.terms(query))
+
+    return lambda text: snippet(text, terms(), generation.analyzer)
 
 
 def _warnings(generation: OpenGeneration, request: Request, lexical: _Timed | None) -> tuple[str, ...]:

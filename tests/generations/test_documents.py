@@ -1,0 +1,96 @@
+"""The file of one generation's documents and chunks."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from outcrop.documents import Counts, DocumentRow, Documents, DocumentsWriter
+from outcrop.errors import Closed, Damaged, DuplicateDocument
+from outcrop.model import Chunk, Document
+
+
+def row(number: int, document: Document, *texts: str) -> DocumentRow:
+    chunks = [
+        Chunk(number * 10 + i, document.id, i, text, document.title, document.source, document.metadata, f"h{i}", None, i, i + len(text))
+        for i, text in enumerate(texts)
+    ]
+    return DocumentRow(row=number, document=document, chunks=chunks)
+
+
+def written(directory: Path, *rows: DocumentRow) -> Documents:
+    writer = DocumentsWriter(directory)
+    writer.add(rows, 7)
+    writer.seal(7)
+    writer.close()
+    return Documents(directory)
+
+
+def test_documents_come_back_as_they_were_put_in(tmp_path: Path) -> None:
+    whole = Document("a", "one", "T", "s.md", {"n": 2**62, "f": 0.5, "l": [1, {"x": None}]}, vector=[0.25, -1.5])
+    parted = Document("b", "one two", metadata={"µ": "ü"})
+    stored = written(tmp_path, row(1, whole, "one"), row(2, parted, "one", "two"))
+
+    assert stored.get(["b", "missing", "a"]) == [parted, whole]
+    assert list(stored.scan()) == [whole, parted]
+    assert list(stored.metadata()) == [whole.metadata, parted.metadata]
+    assert stored.counts() == Counts(documents=2, chunks=3)
+    assert stored.sequence() == 7
+
+
+def test_fetch_keeps_the_order_asked_and_leaves_out_unknown_slots(tmp_path: Path) -> None:
+    stored = written(tmp_path, row(1, Document("a", "x y"), "x", "y"), row(2, Document("b", "z"), "z"))
+
+    found = stored.fetch([20, 99, 11, 10])
+
+    assert [(chunk.id, chunk.text, chunk.heading) for chunk in found] == [("b#0", "z", "h0"), ("a#1", "y", "h1"), ("a#0", "x", "h0")]
+    assert stored.fetch([]) == []
+
+
+def test_a_duplicate_id_refuses_the_whole_batch(tmp_path: Path) -> None:
+    writer = DocumentsWriter(tmp_path)
+    writer.add([row(1, Document("a", "x"), "x")], 0)
+
+    with pytest.raises(DuplicateDocument):
+        writer.add([row(2, Document("b", "y"), "y"), row(3, Document("a", "again"), "again")], 0)
+
+    assert writer.known(["a", "b"]) == {"a"}
+    writer.add([row(2, Document("b", "y"), "y")], 0)
+    writer.close()
+    assert Documents(tmp_path).counts() == Counts(documents=2, chunks=2)
+
+
+def test_more_documents_than_a_page_are_scanned_once_each(tmp_path: Path) -> None:
+    rows = [row(number, Document(f"d{number}", "x"), "x") for number in range(1, 700)]
+    stored = written(tmp_path, *rows)
+    assert [document.id for document in stored.scan()] == [one.document.id for one in rows]
+
+
+def test_every_thread_may_read_and_none_after_close(tmp_path: Path) -> None:
+    stored = written(tmp_path, row(1, Document("a", "x"), "x"))
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(len(stored.fetch([10])))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [1, 1, 1, 1]
+
+    stored.close()
+    with pytest.raises(Closed):
+        stored.fetch([10])
+
+
+def test_a_given_vector_keeps_its_exact_numbers(tmp_path: Path) -> None:
+    vector = np.random.default_rng(1).normal(size=8).astype(np.float32)
+    stored = written(tmp_path, row(1, Document("a", "x", vector=vector), "x"))
+    assert stored.get(["a"])[0].vector.tolist() == vector.tolist()
+
+
+def test_another_file_in_its_place_is_damage(tmp_path: Path) -> None:
+    (tmp_path / "documents.sqlite").write_bytes(b"not a database, but long enough to look like a page" * 100)
+    with pytest.raises(Damaged):
+        Documents(tmp_path)
