@@ -20,7 +20,7 @@ lint: $(READY) ## check format, style, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports --no-logo --no-cache
 
 format: $(READY) ## rewrite the files in the house format
 	$(BIN)/ruff format .
