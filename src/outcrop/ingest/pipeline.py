@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from types import GeneratorType
 from typing import Any
 
 _WAKE_SECONDS = 0.5
 
 
-def staged(source: Iterator[Any], *stages: Callable[[Any], Any], queue_size: int = 8) -> Iterator[Any]:
+def staged(source: Iterator[Any], *stages: Callable[[Any], Any], queue_size: int = 8) -> Generator[Any, None, None]:
     """Each item of `source` put through the stages in order; the source and every stage run in a thread of their own.
 
     Order is kept. Queues of `queue_size` items join the threads: at most `(len(stages) + 1) * (queue_size + 1)` items are under way
@@ -32,7 +32,7 @@ def staged(source: Iterator[Any], *stages: Callable[[Any], Any], queue_size: int
     return _staged(source, stages, queue_size)
 
 
-def _staged(source: Iterator[Any], stages: tuple[Callable[[Any], Any], ...], queue_size: int) -> Iterator[Any]:
+def _staged(source: Iterator[Any], stages: tuple[Callable[[Any], Any], ...], queue_size: int) -> Generator[Any, None, None]:
     line = _Line()
     queues = [_Queue(line, queue_size) for _ in range(len(stages) + 1)]
     threads = [threading.Thread(target=_read, args=(source, queues[0], line), name="outcrop-read", daemon=True)]

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from outcrop.ingest import staged
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left_behind() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) - before == set()
+
+
+def endless(closed: list[bool] | None = None) -> Iterator[int]:
+    number = 0
+    try:
+        while True:
+            yield number
+            number += 1
+    finally:
+        if closed is not None:
+            closed.append(True)
+
+
+@settings(max_examples=50, deadline=None)
+@given(items=st.lists(st.integers(), max_size=50), stages=st.integers(0, 4), queue_size=st.integers(1, 5))
+def test_items_go_through_all_stages_in_order(items: list[int], stages: int, queue_size: int) -> None:
+    result = staged(iter(items), *[lambda item: item + 1] * stages, queue_size=queue_size)
+    assert list(result) == [item + stages for item in items]
+
+
+def test_source_and_stages_each_run_in_a_thread_of_their_own_and_at_once() -> None:
+    threads: list[int] = []
+    together = threading.Barrier(3, timeout=30)
+
+    def source() -> Iterator[int]:
+        for number in range(3):
+            threads.append(threading.get_ident())
+            if number == 2:
+                together.wait()
+            yield number
+
+    def first(number: int) -> int:
+        threads.append(threading.get_ident())
+        if number == 1:
+            together.wait()
+        return number
+
+    def second(number: int) -> int:
+        threads.append(threading.get_ident())
+        if number == 0:
+            together.wait()
+        return number
+
+    assert list(staged(source(), first, second, queue_size=1)) == [0, 1, 2]
+    assert len(set(threads)) == 3
+    assert threading.get_ident() not in threads
+
+
+def test_a_slow_consumer_holds_the_source_back_to_the_bound() -> None:
+    bound = 3 * (2 + 1)
+    read: list[int] = []
+    reached = {taken + bound: threading.Event() for taken in range(1, 6)}
+
+    def source() -> Iterator[int]:
+        for number in endless():
+            read.append(number)
+            if number + 1 in reached:
+                reached[number + 1].set()
+            yield number
+
+    with closing(staged(source(), str, int, queue_size=2)) as items:
+        for taken in range(1, 6):
+            assert next(items) == taken - 1
+            assert reached[taken + bound].wait(30), "it goes on to the bound"
+            assert len(read) == taken + bound, "and no further"
+
+
+def test_an_error_in_a_stage_is_raised_here_with_its_own_traceback_and_stops_everything() -> None:
+    closed: list[bool] = []
+    mistake = ValueError("stage two")
+
+    def second(number: int) -> int:
+        if number == 5:
+            raise mistake
+        return number
+
+    items = staged(endless(closed), lambda number: number, second, queue_size=2)
+    with pytest.raises(ValueError, match="stage two") as caught:
+        list(items)
+    assert caught.value is mistake
+    assert "second" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert closed == [True], "a source that is a generator is closed"
+    assert list(items) == []
+
+
+def test_an_error_in_the_source_is_raised_here() -> None:
+    def source() -> Iterator[int]:
+        yield 1
+        raise KeyError("source")
+
+    with pytest.raises(KeyError, match="source"):
+        list(staged(source(), str))
+
+
+def test_an_error_while_every_queue_is_full_does_not_hang() -> None:
+    entered = threading.Event()
+
+    def second(_: int) -> int:
+        entered.wait(30)
+        raise OSError(28, "disk full")
+
+    items = staged(endless(), lambda number: number, second, queue_size=1)
+    entered.set()
+    with pytest.raises(OSError, match="disk full"):
+        next(items)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, GeneratorExit])
+def test_whatever_passes_through_the_consumer_stops_all_threads(error: type[BaseException]) -> None:
+    closed: list[bool] = []
+    items = staged(endless(closed), str, queue_size=3)
+    assert next(items) == "0"
+    with pytest.raises(error):
+        items.throw(error)
+    assert closed == [True]
+
+
+def test_closing_early_stops_all_threads_and_an_unused_pipeline_starts_none() -> None:
+    closed: list[bool] = []
+    items = staged(endless(closed), str)
+    before = threading.active_count()
+    assert next(items) == "0"
+    assert threading.active_count() == before + 2
+    items.close()
+    assert closed == [True]
+    assert threading.active_count() == before
+    staged(endless(), str)
+    assert threading.active_count() == before
+
+
+def test_stop_iteration_in_a_stage_is_an_error_and_no_quiet_end() -> None:
+    def stage(_: int) -> int:
+        raise StopIteration
+
+    with pytest.raises(RuntimeError):
+        list(staged(iter([1, 2]), stage))
+
+
+def test_none_and_false_are_items_like_any_other() -> None:
+    assert list(staged(iter([None, False, 0]), lambda item: item)) == [None, False, 0]
+
+
+def test_a_queue_without_room_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1, found 0"):
+        staged(iter([]), queue_size=0)
