@@ -39,7 +39,7 @@ def snippet(
     The text is **not** escaped, so for HTML pass `escape=html.escape`: it is applied to the text, not to the marks.
 
     >>> from outcrop.analysis import analyzer
-    >>> snippet("Strata lie in layers. The outcrop is the layer that shows.", {"layer"}, analyzer("english"), width=40)
+    >>> snippet("Old rocks are hidden below. The outcrop is the layer that shows.", {"layer"}, analyzer("english"), width=40)
     '…The outcrop is the <mark>layer</mark> that shows.'
     """
     width = max(1, width)

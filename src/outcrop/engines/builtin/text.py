@@ -28,7 +28,7 @@ from tantivy import Occur, Query
 from outcrop import analysis
 from outcrop.analysis import Analyzer, normalize
 from outcrop.engines.builtin.text_filter import compile_filter, filter_values
-from outcrop.engines.builtin.text_folder import FIELDS, MARKER, create_index, damaged, open_index, tantivy_errors
+from outcrop.engines.builtin.text_folder import FIELDS, MARKER, create_index, damaged, open_index, tantivy_errors, verify_files
 from outcrop.engines.protocol import IndexedChunk, Ranking
 from outcrop.errors import Closed, IllegalState
 from outcrop.files import storage_errors, sync_folder
@@ -222,6 +222,8 @@ class TextReader:
                 scored = Query.boolean_query([(Occur.Must, scored), (Occur.Must, selected)])
             hits = snapshot.searcher.search(scored, limit, count=False).hits
             slots = snapshot.searcher.fast_field_values("slot", [address for _, address in hits])
+        if None in slots:
+            raise damaged(self._directory, "a hit has no slot")
         return _ranking([score for score, _ in hits], slots)
 
     def explain(self, query: str, slots: Sequence[int]) -> list[tuple[TermScore, ...]]:
@@ -233,6 +235,11 @@ class TextReader:
         with tantivy_errors(self._directory, "explain"):
             parts = self._term_queries(snapshot, query)
             return [self._explained(snapshot.searcher, parts, slot) for slot in slots]
+
+    def verify(self) -> None:
+        """Read every file and compare its checksum; raise `Damaged` for the first that differs. Only while nobody writes."""
+        self._current()
+        verify_files(self._directory)
 
     def close(self) -> None:
         """Let go of the files. Idempotent; a search after it raises `Closed`."""

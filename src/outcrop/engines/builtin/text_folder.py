@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +16,11 @@ import tantivy
 from outcrop.analysis import Analyzer
 from outcrop.engines.builtin.text_filter import add_filter_fields
 from outcrop.errors import CollectionLocked, Damaged, OutcropError, StorageFailed
-from outcrop.files import storage_failed
+from outcrop.files import storage_errors, storage_failed
 
 FIELDS = ("text", "title")
 MARKER = 1
+_FOOTER_MAGIC = 1337
 _READING = ("open", "search", "explain")
 
 
@@ -61,6 +64,21 @@ def open_index(directory: Path, analyzer: Analyzer) -> tantivy.Index:
         return _with_analyzer(tantivy.Index.open(str(directory)), analyzer)
 
 
+def verify_files(directory: Path) -> None:
+    """Read every file of the index and compare it with the CRC-32 that Tantivy wrote at its end; raise `Damaged` for the first
+    that differs. Opening an index checks only that the files are whole. About a second per gigabyte.
+
+    Only while nobody writes to the index: a merge removes files.
+    """
+    for file in sorted(directory.iterdir()):
+        if file.suffix in (".json", ".lock"):
+            continue
+        with storage_errors(file):
+            content = memoryview(file.read_bytes())
+        if not _is_whole(content):
+            raise damaged(directory, f"{file.name} is not what was written (its checksum differs)")
+
+
 def damaged(directory: Path, found: str) -> Damaged:
     """The error for an index that is not what was written."""
     return Damaged(
@@ -81,6 +99,16 @@ def tantivy_errors(directory: Path, action: str) -> Iterator[None]:
         if type(error).__name__ != "PanicException":  # PyO3 derives it from BaseException
             raise
         raise _mapped(directory, action, str(error)) from error
+
+
+def _is_whole(content: memoryview) -> bool:
+    """Whether a file's checksum holds: its content, a JSON footer, the footer's length and a magic number, both 32 bits."""
+    try:
+        length, magic = struct.unpack("<II", content[-8:])
+        footer = json.loads(bytes(content[-8 - length : -8]))
+        return magic == _FOOTER_MAGIC and bool(footer["crc"] == zlib.crc32(content[: -8 - length]))
+    except (struct.error, ValueError, KeyError, TypeError):
+        return False
 
 
 def _tokenizer_name(analyzer: Analyzer) -> str:

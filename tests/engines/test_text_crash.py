@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from outcrop.engines.builtin.text import TextReader, TextWriter
+from outcrop.engines.protocol import IndexedChunk
+
+IN_A_PROCESS_OF_ITS_OWN = """
+import signal, sys
+from pathlib import Path
+from outcrop.engines.builtin.text import TextReader, TextWriter
+from outcrop.engines.protocol import IndexedChunk
+from outcrop.errors import StorageFailed
+
+def chunk(slot):
+    return IndexedChunk(slot=slot, document_row=slot, title=None, text=f"granite word{slot}", metadata={}, vector=None)
+
+directory = Path(sys.argv[1])
+"""
+
+FULL_DISK = """
+import resource
+writer = TextWriter.create(directory, "english")
+writer.add([chunk(0)])
+writer.commit(1)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (64, resource.RLIM_INFINITY))
+for _ in range(3):
+    try:
+        writer.add([chunk(1)])
+        writer.delete([0])
+        writer.commit(2)
+    except StorageFailed as error:
+        print("refused", flush=True)
+reader = TextReader.open(directory, "english")
+assert (reader.sequence, reader.search("granite", 9, None).slots.tolist()) == (1, [0])
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+writer.add([chunk(1)])
+writer.delete([0])
+writer.commit(2)
+writer.close()
+reader.reload()
+assert (reader.sequence, reader.search("granite", 9, None).slots.tolist()) == (2, [1])
+print("recovered")
+"""
+
+ENDLESS_WRITES = """
+slot = int(sys.argv[2])
+writer = TextWriter.open(directory, "english")
+while True:
+    slot += 1
+    writer.add([chunk(slot)])
+    writer.delete([slot - 3])
+    writer.commit(slot)
+    print(slot, flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no RLIMIT_FSIZE to play a full disk with")
+def test_a_commit_that_the_disk_refuses_changes_nothing_and_the_writer_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", IN_A_PROCESS_OF_ITS_OWN + FULL_DISK, str(tmp_path / "index")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.split() == ["refused", "refused", "refused", "recovered"], done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_after_a_kill_at_any_time_the_index_holds_a_whole_write_and_takes_the_next(tmp_path: Path) -> None:
+    writer = TextWriter.create(tmp_path, "english")
+    writer.add([IndexedChunk(slot=0, document_row=0, title=None, text="granite", metadata={}, vector=None)])
+    writer.commit(0)
+    writer.close()
+    sequence = 0
+    for commits in (1, 4, 2, 7, 3):
+        command = [sys.executable, "-c", IN_A_PROCESS_OF_ITS_OWN + ENDLESS_WRITES, str(tmp_path), str(sequence)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            acknowledged = [int(process.stdout.readline()) for _ in range(commits)][-1]
+            process.kill()
+        reader = TextReader.open(tmp_path, "english")
+        sequence = reader.sequence
+        assert sequence >= acknowledged
+        assert sorted(reader.search("granite", 9, None).slots.tolist()) == list(range(max(0, sequence - 2), sequence + 1))
+        assert reader.chunk_count == min(3, sequence + 1)
+        reader.close()
