@@ -3,7 +3,7 @@
 A hit's score is BM25(text) + 0.25 x BM25(title), each summed over the query's terms, repeated ones counted (k1 1.2, b 0.75;
 Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009). The field `text` holds the title too: a
 word that occurs only in the title then counts in full, and a chunk without a title is not at a disadvantage. This was the best of
-the forms tried on each judged collection (nDCG@10 on SciFact, Cranfield and CISI: .695, .524, .398; with the title in its own field
+the forms tried on each judged collection (nDCG@10 on SciFact, Cranfield and CISI: .695, .524, .397; with the title in its own field
 only, at its best boost: .694, .513, .390; without that field: .684, .508, .383).
 
 Each commit replaces the one *marker*, a document that holds nothing but the sequence of the last write in the index, so data and
