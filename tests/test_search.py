@@ -13,8 +13,16 @@ from outcrop import Collection, Document, Fusion
 from outcrop.errors import InvalidFilter, InvalidQuery, NoActiveGeneration, UnknownGeneration
 
 ROCKS = [
-    Document("slate", "Slate splits into thin layers and covers roofs.", "Slate", "rocks/slate.md", {"kind": "metamorphic", "hardness": 3}),
-    Document("granite", "Granite is hard and coarse; it cools slowly deep below.", "Granite", None, {"kind": "igneous", "hardness": 7}),
+    Document(
+        "slate",
+        "Slate splits into thin layers and covers roofs.",
+        "Slate",
+        "rocks/slate.md",
+        {"kind": "metamorphic", "hardness": 3},
+    ),
+    Document(
+        "granite", "Granite is hard and coarse; it cools slowly deep below.", "Granite", None, {"kind": "igneous", "hardness": 7}
+    ),
     Document("basalt", "Basalt cools fast. Its columns are hard.", "Basalt", None, {"kind": "igneous", "hardness": 6}),
     Document("chalk", "Chalk is soft and white, made of tiny shells.", "Chalk", None, {"kind": "sedimentary", "hardness": 1}),
     Document("shale", "Shale is a soft rock of thin layers of mud.", "Shale", None, {"kind": "sedimentary"}),
@@ -184,7 +192,9 @@ def test_ties_are_ordered_by_document_id(tmp_path: Path) -> None:
 
 
 def test_at_most_one_hit_a_document_unless_more_are_asked_for(tmp_path: Path) -> None:
-    text = "\n\n".join(f"## Part {number}\n\nGranite number {number} is hard. " + "More words follow here. " * 20 for number in range(4))
+    text = "\n\n".join(
+        f"## Part {number}\n\nGranite number {number} is hard. " + "More words follow here. " * 20 for number in range(4)
+    )
     with outcrop.open(tmp_path, config=outcrop.Config.test()) as db:
         long = db.create_collection("long", embedder="none", chunker="markdown:60/0")
         long.build([Document("a", text), Document("b", "Granite again.")], promote=True)

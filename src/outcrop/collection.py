@@ -58,7 +58,9 @@ class Collection:
     search.
     """
 
-    def __init__(self, folder: CollectionFolder, record: CollectionRecord, shared: Shared, embedder: Embedder | None = None) -> None:
+    def __init__(
+        self, folder: CollectionFolder, record: CollectionRecord, shared: Shared, embedder: Embedder | None = None
+    ) -> None:
         self.name = record.name
         self._folder = folder
         self._record = record
@@ -105,10 +107,10 @@ class Collection:
         """Search the active generation, or another one by `generation`.
 
         `mode` is "lexical", "vector" or "hybrid"; None takes the best that the generation and the query allow. A query alone is
-        embedded with the generation's own embedder; a `vector` (shape (dimension,)) given with it is used instead. Each leg looks
-        `candidates` deep (default 100), whatever `k` is, so scores and order do not change with `k` and `offset`. `where` is a filter
-        (see `outcrop.filters`), applied before the cut-off. At most `per_document` hits come from one document. Ties are ordered by
-        document id. `fusion` is "weighted" (default), "rrf" or a `Fusion`.
+        embedded with the generation's own embedder; a `vector` (shape (dimension,)) given with it is used instead. Each leg
+        looks `candidates` deep (default 100), whatever `k` is, so scores and order do not change with `k` and `offset`. `where`
+        is a filter (see `outcrop.filters`), applied before the cut-off. At most `per_document` hits come from one document. Ties
+        are ordered by document id. `fusion` is "weighted" (default), "rrf" or a `Fusion`.
 
         A query of stop words alone finds nothing lexically and says so in `Hits.warnings`. Raises `InvalidQuery`, `InvalidFilter`,
         `NoActiveGeneration`, `UnknownGeneration`, and what the embedder raises.
@@ -307,7 +309,11 @@ class Collection:
             return self._others[name]
 
     def _recipe(
-        self, embedder: str | Embedder | None, chunker: str | Chunker | None, analyzer: str | None, index: IndexKind | IndexSpec | None
+        self,
+        embedder: str | Embedder | None,
+        chunker: str | Chunker | None,
+        analyzer: str | None,
+        index: IndexKind | IndexSpec | None,
     ) -> tuple[Recipe, Embedder | None, Chunker]:
         """The recipe of a new generation: what is given, else the active generation's, else the collection's."""
         active = self.active

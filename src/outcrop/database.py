@@ -193,7 +193,9 @@ class Database:
         """Make the collection's folder under another name and rename it: it is there whole or not at all."""
         final = self.path / made.name
         if final.exists():
-            raise CollectionExists(f"{self.path} has a collection {made.name!r} already; open it with collection({made.name!r})", name=made.name)
+            raise CollectionExists(
+                f"{self.path} has a collection {made.name!r} already; open it with collection({made.name!r})", name=made.name
+            )
         temporary = CollectionFolder(self.path / f".{made.name}-{uuid4().hex[:8]}")
         with files.storage_errors(final):
             temporary.generations.mkdir(parents=True)

@@ -24,9 +24,7 @@ FILE_NAME = "documents.sqlite"
 _APPLICATION_ID = 0x4F757443  # "OutC"
 _FORMAT = 1
 _BUSY_TIMEOUT_MS = 10_000
-_SCHEMA = f"""
-PRAGMA application_id = {_APPLICATION_ID};
-PRAGMA user_version = {_FORMAT};
+_SCHEMA = """
 CREATE TABLE documents (
     row INTEGER PRIMARY KEY,          -- never reused
     id TEXT NOT NULL,
@@ -105,6 +103,8 @@ class DocumentsWriter:
             self._connection = _connect(self.path)
             # Checkpoints sync; single transactions of a build need not, since an unfinished build is thrown away.
             self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            self._connection.execute(f"PRAGMA user_version = {_FORMAT}")
             self._connection.executescript(_SCHEMA)
 
     def add(self, rows: Sequence[DocumentRow], sequence: int) -> None:
@@ -181,7 +181,7 @@ class Documents:
         """Every living document in the order of writing, read in short pages so that no transaction stays open."""
         after = -1
         while page := self._select("d.row > ? ORDER BY d.row LIMIT ?", (after, _SCAN_PAGE)):
-            for document, after in page:  # noqa: B007, B020 - the last row of the page is where the next one begins
+            for document, after in page:  # noqa: B007 - the last row of the page is where the next one begins
                 yield document
 
     def metadata(self) -> Iterator[dict[str, Any]]:

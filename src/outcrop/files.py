@@ -15,7 +15,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from outcrop.documents import FileFact
-from outcrop.errors import StorageFailed
+from outcrop.errors import OutcropError, StorageFailed
 
 _WINDOWS = sys.platform == "win32"
 _SHARING_RETRY_SECONDS = 2.0
@@ -54,7 +54,7 @@ def replace(source: Path, target: Path) -> None:
 def sync_descriptor(descriptor: int) -> None:
     """fsync, and on macOS `F_FULLFSYNC`, which alone reaches the medium there."""
     if sys.platform == "darwin":
-        import fcntl  # noqa: PLC0415 - not on Windows
+        import fcntl
 
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
     else:
@@ -108,7 +108,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals about `path` into `StorageFailed` with what to do next."""
     try:
         yield
-    except StorageFailed:
+    except OutcropError:  # some of ours are an OSError too
         raise
     except OSError as error:
         raise storage_failed(path, error) from error

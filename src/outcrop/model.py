@@ -328,25 +328,16 @@ def _checked_metadata(document_id: str, metadata: object) -> dict[str, Any]:
     return copied
 
 
-def _copied(document_id: str, value: Any, path: str, depth: int) -> Any:  # noqa: PLR0911 - one return per JSON type reads best
+def _copied(document_id: str, value: Any, path: str, depth: int) -> Any:
     """A deep copy of a JSON value, checked."""
+    if value is None or isinstance(value, bool):
+        return value
     if isinstance(value, str):
         if not _encodable(value):
             raise InvalidDocument(f"document {document_id!r}: {path} is not valid Unicode", document_id=document_id)
         return value
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int | np.integer):
-        if not _INTEGER_MIN <= value <= _INTEGER_MAX:
-            raise InvalidDocument(
-                f"document {document_id!r}: {path} is {value}, which does not fit in 64 bits; store it as text",
-                document_id=document_id,
-            )
-        return int(value)
-    if isinstance(value, float | np.floating):
-        if not math.isfinite(value):
-            raise InvalidDocument(f"document {document_id!r}: {path} is {value}; numbers must be finite", document_id=document_id)
-        return float(value)
+    if isinstance(value, int | float | np.integer | np.floating):
+        return _checked_number(document_id, value, path)
     if depth > METADATA_DEPTH_MAX:
         raise InvalidDocument(
             f"document {document_id!r}: {path} is nested deeper than {METADATA_DEPTH_MAX} levels", document_id=document_id
@@ -361,9 +352,23 @@ def _copied(document_id: str, value: Any, path: str, depth: int) -> Any:  # noqa
     if isinstance(value, list | tuple | set | frozenset):
         return [_copied(document_id, item, f"{path}[{position}]", depth + 1) for position, item in enumerate(value)]
     raise InvalidDocument(
-        f"document {document_id!r}: {path} is a {type(value).__name__}; metadata holds text, numbers, booleans, null, lists and objects",
+        f"document {document_id!r}: {path} is a {type(value).__name__};"
+        " metadata holds text, numbers, booleans, null, lists and objects",
         document_id=document_id,
     )
+
+
+def _checked_number(document_id: str, value: float | np.integer | np.floating, path: str) -> int | float:
+    if isinstance(value, int | np.integer):
+        if not _INTEGER_MIN <= value <= _INTEGER_MAX:
+            raise InvalidDocument(
+                f"document {document_id!r}: {path} is {value}, which does not fit in 64 bits; store it as text",
+                document_id=document_id,
+            )
+        return int(value)
+    if not math.isfinite(value):
+        raise InvalidDocument(f"document {document_id!r}: {path} is {value}; numbers must be finite", document_id=document_id)
+    return float(value)
 
 
 def _checked_vector(document_id: str, vector: ArrayLike | Sequence[float]) -> NDArray[np.float32]:

@@ -37,7 +37,9 @@ def documents(count: int = 20) -> list[Document]:
 def snapshot(folder: Path) -> dict[str, int]:
     """Every file but SQLite's own side files and the locks, with its size."""
     left_out = ("-wal", "-shm", ".lock", ".lock.json")
-    return {str(p.relative_to(folder)): p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.name.endswith(left_out)}
+    return {
+        str(p.relative_to(folder)): p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.name.endswith(left_out)
+    }
 
 
 def test_a_build_is_ready_but_not_active(db: Database) -> None:
@@ -87,13 +89,15 @@ def test_the_same_text_is_never_embedded_twice(db: Database) -> None:
     class Counting:
         identity = outcrop.EmbedderIdentity("custom:counting", "test", "counting", "1", 4, normalized=True)
         vector_weight = 0.3
-        texts: list[str] = []
+
+        def __init__(self) -> None:
+            self.texts: list[str] = []
 
         def embed_documents(self, texts: list[str]) -> np.ndarray:
             self.texts.extend(texts)
             return np.tile(np.array([1, 0, 0, 0], np.float32), (len(texts), 1))
 
-        def embed_query(self, text: str) -> np.ndarray:
+        def embed_query(self, _: str) -> np.ndarray:
             return np.array([1, 0, 0, 0], np.float32)
 
     embedder = Counting()
@@ -128,7 +132,13 @@ def test_a_bad_record_stops_the_build_with_its_place(db: Database, tmp_path: Pat
 def test_bad_records_can_be_skipped_and_are_counted_and_told(db: Database, tmp_path: Path) -> None:
     rocks = db.create_collection("rocks", embedder="none")
     corpus = tmp_path / "corpus.jsonl"
-    lines = ['{"id": "a", "text": "one"}', "not json", '{"id": "a", "text": "again"}', '{"id": "", "text": "x"}', '{"id": "z", "text": "end"}']
+    lines = [
+        '{"id": "a", "text": "one"}',
+        "not json",
+        '{"id": "a", "text": "again"}',
+        '{"id": "", "text": "x"}',
+        '{"id": "z", "text": "end"}',
+    ]
     corpus.write_text("\n".join(lines))
     told: list[BadRecord] = []
     info = rocks.build(corpus, on_error="skip", on_skip=told.append, promote=True)
@@ -152,9 +162,7 @@ def test_bad_records_can_be_skipped_and_are_counted_and_told(db: Database, tmp_p
         ([], NothingToBuild, "no documents"),
     ],
 )
-def test_bad_input_is_refused_and_changes_nothing(
-    db: Database, bad: list[object], error: type[OutcropError], message: str
-) -> None:
+def test_bad_input_is_refused_and_changes_nothing(db: Database, bad: list[object], error: type[OutcropError], message: str) -> None:
     rocks = db.create_collection("rocks", embedder="none")
     rocks.build(documents(), promote=True)
     before = snapshot(db.path)

@@ -179,7 +179,12 @@ def test_a_read_only_database_refuses_to_change(db: Database, rocks: Collection)
     with outcrop.open(db.path, read_only=True) as other:
         same = other.collection("rocks")
         assert stamps(same) == {1}
-        for change in (lambda: same.promote(2), same.rollback, lambda: same.build(stamped(4)), lambda: other.drop_collection("rocks")):
+        for change in (
+            lambda: same.promote(2),
+            same.rollback,
+            lambda: same.build(stamped(4)),
+            lambda: other.drop_collection("rocks"),
+        ):
             with pytest.raises(ReadOnly):
                 change()
     assert rocks.active is not None

@@ -15,7 +15,19 @@ from outcrop.model import Chunk, Document
 
 def row(number: int, document: Document, *texts: str) -> DocumentRow:
     chunks = [
-        Chunk(number * 10 + i, document.id, i, text, document.title, document.source, document.metadata, f"h{i}", None, i, i + len(text))
+        Chunk(
+            number * 10 + i,
+            document.id,
+            i,
+            text,
+            document.title,
+            document.source,
+            document.metadata,
+            f"h{i}",
+            None,
+            i,
+            i + len(text),
+        )
         for i, text in enumerate(texts)
     ]
     return DocumentRow(row=number, document=document, chunks=chunks)
@@ -46,7 +58,11 @@ def test_fetch_keeps_the_order_asked_and_leaves_out_unknown_slots(tmp_path: Path
 
     found = stored.fetch([20, 99, 11, 10])
 
-    assert [(chunk.id, chunk.text, chunk.heading) for chunk in found] == [("b#0", "z", "h0"), ("a#1", "y", "h1"), ("a#0", "x", "h0")]
+    assert [(chunk.id, chunk.text, chunk.heading) for chunk in found] == [
+        ("b#0", "z", "h0"),
+        ("a#1", "y", "h1"),
+        ("a#0", "x", "h0"),
+    ]
     assert stored.fetch([]) == []
 
 

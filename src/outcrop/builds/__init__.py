@@ -1,0 +1,1 @@
+"""Builds a generation beside the live one, and puts it live."""

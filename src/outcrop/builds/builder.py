@@ -13,20 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outcrop import files
+from outcrop.builds.preparing import Batch, Prepared, Preparer, batches
 from outcrop.builds.verification import verify
+from outcrop.builds.writing import Writer
 from outcrop.config import Config
 from outcrop.documents import Documents, DocumentsWriter
 from outcrop.embedding import Embedder, probe_texts, probe_vectors
 from outcrop.engines import registry
 from outcrop.engines.protocol import IndexStats
-from outcrop.builds.preparing import Batch, Prepared, Preparer, batches
-from outcrop.builds.writing import Writer
+from outcrop.errors import NothingToBuild
 from outcrop.generations import locks, manifest
 from outcrop.generations.journal import Journal, now
-from outcrop.generations.layout import FORMAT, CollectionFolder, GenerationName
+from outcrop.generations.layout import FORMAT, MANIFEST, CollectionFolder, GenerationName
 from outcrop.generations.manifest import Manifest, Probe
 from outcrop.ingest import BadRecord, Chunker, Meter, ProgressSink, Source, staged
-from outcrop.errors import NothingToBuild
 from outcrop.model import Recipe
 
 OnError = Literal["stop", "skip"]
@@ -97,14 +97,14 @@ def _fill(plan: BuildPlan, recipe: Recipe, name: GenerationName, prepared: Itera
             meter.begin("verify")
             with closing(Documents(directory)) as stored:
                 verify(index, stored, writer.counts)
-                _write_manifest(plan, recipe, name, writer, stats, stored, monotonic() - began)
+                _write_manifest(plan, recipe, name, writer=writer, stats=stats, stored=stored, seconds=monotonic() - began)
         finally:
             index.close()
     meter.finish()
 
 
 def _write_manifest(
-    plan: BuildPlan, recipe: Recipe, name: GenerationName, writer: Writer, stats: IndexStats, stored: Documents, seconds: float
+    plan: BuildPlan, recipe: Recipe, name: GenerationName, *, writer: Writer, stats: IndexStats, stored: Documents, seconds: float
 ) -> None:
     directory = plan.folder.generation(name)
     probes = () if plan.embedder is None else _probes(plan.embedder)
@@ -143,11 +143,10 @@ def _remove_abandoned(folder: CollectionFolder) -> None:
     """Remove what killed builds left. The build lock is ours, so a folder without a manifest has no builder."""
     for name in folder.names():
         directory = folder.generation(name)
-        if not (directory / manifest.MANIFEST).exists():
+        if not (directory / MANIFEST).exists():
             shutil.rmtree(directory, ignore_errors=True)
 
 
 def _chain(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
     yield first
     yield from rest
-

@@ -92,7 +92,9 @@ class Preparer:
         """Give every piece its vector: the document's own, or the embedder's, all in one call."""
         if self._recipe.dimension is None:
             return batch
-        texts = [embedded_text(one.document, piece) for one in batch.documents if one.document.vector is None for piece in one.pieces]
+        texts = [
+            embedded_text(one.document, piece) for one in batch.documents if one.document.vector is None for piece in one.pieces
+        ]
         embedded = self._embedder.embed_documents(texts) if self._embedder is not None and texts else None
         documents, position = [], 0
         for one in batch.documents:
@@ -122,7 +124,7 @@ class Preparer:
             )
         if len(document.vector) != dimension:
             return InvalidDocument(
-                f"document {document.id!r}: its vector has {len(document.vector)} numbers, this generation's vectors have {dimension}",
+                f"document {document.id!r}: its vector has {len(document.vector)} numbers, the generation's have {dimension}",
                 document_id=document.id,
             )
         return None

@@ -24,7 +24,9 @@ def rollback(folder: CollectionFolder, config: Config) -> GenerationInfo:
         return _make_active(folder, _previous(folder), "rollback", config)
 
 
-def _make_active(folder: CollectionFolder, name: GenerationName, kind: Literal["promote", "rollback"], config: Config) -> GenerationInfo:
+def _make_active(
+    folder: CollectionFolder, name: GenerationName, kind: Literal["promote", "rollback"], config: Config
+) -> GenerationInfo:
     catalog.info(folder, name)  # raises unless the manifest is whole
     active = pointer.read(folder)
     if name != active:

@@ -1,0 +1,1 @@
+"""The engine protocol, the registry and the engines."""

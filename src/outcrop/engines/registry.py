@@ -64,5 +64,8 @@ def names() -> tuple[str, ...]:
 
 def _unavailable(name: str, found: Availability) -> EngineUnavailable:
     return EngineUnavailable(
-        f"the engine {name!r} cannot be used: {found.reason}. Remedy: {found.remedy}.", engine=name, reason=found.reason, remedy=found.remedy
+        f"the engine {name!r} cannot be used: {found.reason}. Remedy: {found.remedy}.",
+        engine=name,
+        reason=found.reason,
+        remedy=found.remedy,
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from outcrop.errors import Damaged, UnknownGeneration
 from outcrop import files
+from outcrop.errors import Damaged, UnknownGeneration
 from outcrop.generations import manifest, pointer
 from outcrop.generations.journal import Journal, Promotion
 from outcrop.generations.layout import CollectionFolder, GenerationName
@@ -31,7 +31,7 @@ def generations(folder: CollectionFolder) -> list[GenerationInfo]:
         except Damaged:
             continue
         if sealed is not None:
-            infos.append(_info(folder, name, sealed, promotions, active))
+            infos.append(_info(folder, name, sealed, promotions=promotions, active=active))
     return infos
 
 
@@ -51,7 +51,7 @@ def info(folder: CollectionFolder, name: GenerationName) -> GenerationInfo:
     sealed = manifest.read(folder.generation(name))
     if sealed is None:
         raise _unknown(folder, name.number)
-    return _info(folder, name, sealed, done_promotions(folder), pointer.read(folder))
+    return _info(folder, name, sealed, promotions=done_promotions(folder), active=pointer.read(folder))
 
 
 def find(folder: CollectionFolder, generation: GenerationInfo | int | str) -> GenerationName:
@@ -77,7 +77,7 @@ def done_promotions(folder: CollectionFolder) -> list[Promotion]:
 
 
 def _info(
-    folder: CollectionFolder, name: GenerationName, sealed: Manifest, promotions: list[Promotion], active: GenerationName | None
+    folder: CollectionFolder, name: GenerationName, sealed: Manifest, *, promotions: list[Promotion], active: GenerationName | None
 ) -> GenerationInfo:
     mine = [promotion for promotion in promotions if promotion.generation == name.number]
     last = mine[-1] if mine else None

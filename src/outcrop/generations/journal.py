@@ -21,7 +21,9 @@ _SCHEMA = f"""
 BEGIN;
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = 1;
-CREATE TABLE IF NOT EXISTS generations (number INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT NOT NULL UNIQUE, begun_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS generations (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT NOT NULL UNIQUE, begun_at TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS promotions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     generation INTEGER NOT NULL, previous INTEGER,      -- numbers; previous is the one that was active

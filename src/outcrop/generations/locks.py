@@ -17,7 +17,7 @@ import filelock
 import msgspec
 
 from outcrop.errors import CollectionLocked
-from outcrop.files import storage_errors
+from outcrop.files import storage_errors, storage_failed
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -39,16 +39,17 @@ def held(path: Path, *, timeout_seconds: float, action: str) -> Iterator[None]:
     """
     lock = filelock.FileLock(path, timeout=timeout_seconds, thread_local=False)
     try:
-        with storage_errors(path):
-            lock.acquire()
+        lock.acquire()
     except filelock.Timeout:
         owner = _owner(path)
         who = str(owner) if owner else "another process or thread"
         raise CollectionLocked(
-            f"{path.parent} is {action} by {who} (waited {timeout_seconds:g} s). Wait for it and try again; searching needs no lock.",
+            f"{path.parent} is {action} by {who} (waited {timeout_seconds:g} s). Wait for it, or search it: searching needs no lock.",
             path=path.parent,
             owner=owner,
         ) from None
+    except OSError as error:
+        raise storage_failed(path, error) from error
     try:
         _note_owner(path)
         yield

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+from outcrop import files
 from outcrop.documents import PartRow
 from outcrop.errors import Damaged, UnsupportedFormat
-from outcrop import files
 from outcrop.generations.layout import FORMAT, MANIFEST
 from outcrop.model import Recipe
 

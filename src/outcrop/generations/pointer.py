@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 from uuid import uuid4
 
-from outcrop.errors import Damaged
 from outcrop import files
+from outcrop.errors import Damaged
 from outcrop.generations.layout import ACTIVE, GENERATIONS, CollectionFolder, GenerationName, parse_name
 
 _POINTER_FILE_BYTES_MAX = 256

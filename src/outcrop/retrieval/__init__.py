@@ -1,0 +1,1 @@
+"""From a question to hits: legs in parallel, fusion, explanations, snippets."""

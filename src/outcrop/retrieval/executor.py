@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from outcrop import filters
 from outcrop.engines.protocol import Ranking
-from outcrop.filters import Filter
-from outcrop.model import Chunk, SearchMode
+from outcrop.model import Chunk
 from outcrop.retrieval.explain import explanations
-from outcrop.retrieval.fusion import Fused, Fusion, fuse, single
+from outcrop.retrieval.fusion import Fused, fuse, single
 from outcrop.retrieval.generation import OpenGeneration
 from outcrop.retrieval.hits import Degraded, Hit, Hits, TookMs
 from outcrop.retrieval.request import Request
@@ -232,7 +231,13 @@ def _warnings(generation: OpenGeneration, request: Request, lexical: _Timed | No
         known = generation.fields
         for field in sorted(filters.fields(request.where).difference(known)):
             near = get_close_matches(field, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known[:20])}" if known else "no document has metadata"
+            hint = (
+                f"did you mean {near[0]!r}?"
+                if near
+                else f"there are: {', '.join(known[:20])}"
+                if known
+                else "no document has metadata"
+            )
             warnings.append(f"no document has the field {field!r} that the filter names; {hint}")
     if lexical is not None and not len(lexical.ranking) and not generation.analyzer.terms(request.query):
         warnings.append(f"the query {request.query!r:.80} has no searchable term (only stop words or punctuation)")

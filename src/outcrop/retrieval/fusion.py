@@ -77,7 +77,9 @@ def fuse(lexical: Ranking, vector: Ranking, fusion: Fusion, default_vector_weigh
     slots = np.concatenate([leg.ranking.slots for leg in legs])
     contributions = np.concatenate([leg.normalized * leg.weight for leg in legs])
     unique, positions = np.unique(slots, return_inverse=True)
-    scores = np.bincount(positions, weights=contributions, minlength=len(unique))
+    scores: NDArray[np.float64] = np.bincount(positions, weights=contributions, minlength=len(unique)).astype(
+        np.float64, copy=False
+    )
     order = np.argsort(-scores, kind="stable")
     return Fused(slots=unique[order], scores=scores[order], lexical=legs[0], vector=legs[1])
 

@@ -136,7 +136,7 @@ class Hits(msgspec.Struct, frozen=True, eq=False):
         Needs the extra `arrow`.
         """
         try:
-            import pyarrow  # noqa: PLC0415 - optional
+            import pyarrow
         except ImportError as error:
             raise _missing("arrow", "pyarrow") from error
         columns = self._columns()
@@ -147,7 +147,7 @@ class Hits(msgspec.Struct, frozen=True, eq=False):
     def to_pandas(self) -> pandas.DataFrame:
         """A frame with a row per hit and the columns of `to_arrow`; metadata stays a dict. Needs the extra `pandas`."""
         try:
-            import pandas  # noqa: PLC0415, ICN001 - optional
+            import pandas
         except ImportError as error:
             raise _missing("pandas", "pandas") from error
         return pandas.DataFrame({**self._columns(), "metadata": [hit.metadata for hit in self.hits]})

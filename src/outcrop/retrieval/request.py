@@ -51,7 +51,7 @@ def prepare(query: str | None, vector: ArrayLike | None, options: Options, recip
     """Check and resolve a search for a generation made by `recipe`. Raises `InvalidQuery` or `InvalidFilter`."""
     text = _checked_query(query)
     given = None if vector is None else _checked_vector(vector, recipe)
-    mode, warnings = _mode(options.mode, text, given is not None, recipe)
+    mode, warnings = _mode(options.mode, text, recipe, vector_given=given is not None)
     _check_numbers(options)
     return Request(
         query=text,
@@ -75,7 +75,8 @@ def _checked_query(query: str | None) -> str:
         raise InvalidQuery(f"the query must be text, found {type(query).__name__}", parameter="query")
     if len(query) > _QUERY_CHARACTERS_MAX:
         raise InvalidQuery(
-            f"the query has {len(query)} characters; the limit is {_QUERY_CHARACTERS_MAX}. Search with a passage of it.", parameter="query"
+            f"the query has {len(query)} characters; the limit is {_QUERY_CHARACTERS_MAX}. Search with a passage of it.",
+            parameter="query",
         )
     return query.encode(errors="replace").decode() if not query.isascii() else query
 
@@ -101,7 +102,7 @@ def _checked_vector(vector: ArrayLike, recipe: Recipe) -> NDArray[np.float32]:
     return array
 
 
-def _mode(asked: str | None, text: str, vector_given: bool, recipe: Recipe) -> tuple[SearchMode, tuple[str, ...]]:
+def _mode(asked: str | None, text: str, recipe: Recipe, *, vector_given: bool) -> tuple[SearchMode, tuple[str, ...]]:
     if asked is not None and asked not in get_args(SearchMode):
         raise InvalidQuery(f"mode {asked!r} is unknown; use 'lexical', 'vector' or 'hybrid'", parameter="mode")
     has_text = bool(text.strip())
@@ -124,7 +125,7 @@ def _mode(asked: str | None, text: str, vector_given: bool, recipe: Recipe) -> t
 def _no_vector(mode: str, recipe: Recipe) -> str:
     if recipe.dimension is None:
         return f"mode {mode!r} needs vectors and this generation has none: it was built with embedder 'none'. Use mode 'lexical'."
-    return f"mode {mode!r} needs a query vector: this generation's vectors were given with its documents, so give one with the query too"
+    return f"mode {mode!r} needs a query vector: this generation's vectors came with its documents, so give one with the query too"
 
 
 def _check_numbers(options: Options) -> None:

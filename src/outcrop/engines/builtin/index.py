@@ -52,7 +52,9 @@ class BuiltinEngine:
 class BuiltinIndex:
     """One generation's index: first building, then, once sealed, serving."""
 
-    def __init__(self, directory: Path, recipe: Recipe, *, building: _Building | None = None, serving: _Serving | None = None) -> None:
+    def __init__(
+        self, directory: Path, recipe: Recipe, *, building: _Building | None = None, serving: _Serving | None = None
+    ) -> None:
         self._directory = directory
         self._recipe = recipe
         self._building = building

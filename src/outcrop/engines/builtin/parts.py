@@ -60,7 +60,11 @@ class PartWriter:
             files = sorted(path for path in self._directory.rglob("*") if path.is_file())
             for path in files:
                 sync_file(path)
-            for folder in [*(path for path in self._directory.rglob("*") if path.is_dir()), self._directory, self._directory.parent]:
+            for folder in [
+                *(path for path in self._directory.rglob("*") if path.is_dir()),
+                self._directory,
+                self._directory.parent,
+            ]:
                 sync_folder(folder)
             sync_folder(self._generation)
             facts = tuple(file_fact(path, self._generation) for path in files)
