@@ -108,9 +108,10 @@ def test_in_and_between_are_short_for_comparisons() -> None:
 @pytest.mark.parametrize(
     ("text", "mapping", "tree"),
     [
-        ("year >= 2015 AND lang = 'en'", {"year": {"$gte": 2015}, "lang": "en"}, And((Compare("year", ">=", 2015), Compare("lang", "=", "en")))),
+        ("year >= 2 AND l = 'en'", {"year": {"$gte": 2}, "l": "en"}, And((Compare("year", ">=", 2), Compare("l", "=", "en")))),
         ("YEAR BETWEEN 1 and 2", {"YEAR": {"$gte": 1, "$lte": 2}}, And((Compare("YEAR", ">=", 1), Compare("YEAR", "<=", 2)))),
-        ("a = 1 OR (b = 2 or c <> 3.0)", {"$or": [{"a": 1}, {"b": 2}, {"c": {"$ne": 3}}]}, Or((Compare("a", "=", 1), Compare("b", "=", 2), Compare("c", "!=", 3)))),
+        ("a = 1 OR (b = 2 or c <> 3.0)", {"$or": [{"a": 1}, {"b": 2}, {"c": {"$ne": 3}}]},
+         Or((Compare("a", "=", 1), Compare("b", "=", 2), Compare("c", "!=", 3)))),
         ("not archived", {"$not": {"archived": True}}, Not(Compare("archived", "=", value=True))),
         ("NOT NOT archived", {"archived": {"$not": {"$not": {"$eq": True}}}}, Compare("archived", "=", value=True)),
         ("a IS NULL", {"a": None}, Not(Exists("a"))),
@@ -259,7 +260,7 @@ def test_nesting_is_bounded_in_every_spelling() -> None:
     deep = ["(" * 5000 + "a = 1" + ")" * 5000, "NOT " * 5000 + "a", "(" * 33 + "a = 1" + ")" * 33, tree, mapping, {"a": chain}]
     for where in deep:
         with pytest.raises(InvalidFilter, match="at most 32 levels"):
-            parse(where)  # type: ignore[arg-type]
+            parse(where)
 
 
 def test_the_number_of_conditions_is_bounded_in_every_spelling() -> None:
@@ -290,7 +291,9 @@ def test_a_tree_cannot_hold_what_is_not_a_condition() -> None:
         parse(And(("a = 1",)))  # type: ignore[arg-type]
 
 
-@given(st.one_of(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False)), st.sampled_from(samples.NUMBERS))
+@given(
+    st.one_of(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False)), st.sampled_from(samples.NUMBERS)
+)
 def test_number_keys_are_ordered_as_the_numbers(left: float, right: float) -> None:
     near = int(left) + 1 if abs(left) < 2.0**63 - 2048 else left
     for other in (right, left, near):

@@ -22,7 +22,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from outcrop.errors import Closed, Damaged, UnsupportedFormat
+from outcrop.errors import Closed, Damaged, OutcropError, UnsupportedFormat
+from outcrop.files import storage_errors, storage_failed
 from outcrop.filters import And, Compare, Exists, Filter, In, Not, Operator, Or, kind, leaves, number_key
 
 FORMAT = 1
@@ -54,12 +55,16 @@ class ColumnsWriter:
             buffer.add(row, value)
 
     def write(self, directory: Path) -> None:
-        """Write `directory/columns/`. The files are complete but not fsynced: whoever commits the part does that."""
+        """Write `directory/columns/`. The files are complete but not fsynced: whoever commits the part does that.
+
+        Raises `StorageFailed`.
+        """
         folder = directory / "columns"
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "data.bin").open("wb") as file:
-            index = _write_arrays(file.write, self._columns())
-        (folder / "index.msgpack").write_bytes(msgspec.msgpack.encode(index))
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / "data.bin").open("wb") as file:
+                index = _write_arrays(file.write, self._columns())
+            (folder / "index.msgpack").write_bytes(msgspec.msgpack.encode(index))
 
     def columns(self, row_count: int) -> Columns:
         """The same columns without files, for rows that are not part of a part yet."""
@@ -87,28 +92,21 @@ class Columns:
     def open(cls, directory: Path, row_count: int) -> Columns:
         """The columns in `directory/columns/`, memory-mapped, of a part with `row_count` rows.
 
-        Raises `Damaged` (attributes `path`, and `missing`: whether a file is not there at all) and `UnsupportedFormat`.
+        Raises `Damaged` (attributes `path`, and `missing`: whether a file is not there), `UnsupportedFormat` and `StorageFailed`.
         """
         folder = directory / "columns"
         try:
-            index = _read_index(folder / "index.msgpack")
-            size_bytes = (folder / "data.bin").stat().st_size
-            if size_bytes != index.size_bytes:
-                raise Damaged(
-                    f"{folder / 'data.bin'} is {size_bytes} bytes long, its index says {index.size_bytes}; run verify",
-                    path=str(folder / "data.bin"),
-                    missing=False,
-                )
-            data = np.memmap(folder / "data.bin", np.uint8, "r") if size_bytes else np.empty(0, np.uint8)
+            index, data = _read_files(folder)
+            return cls(index, data, row_count, folder)
         except FileNotFoundError as error:
-            raise Damaged(
-                f"the columns in {folder} are not complete: {error.filename} is missing", path=str(folder), missing=True
-            ) from error
-        try:
-            return cls(index, np.asarray(data), row_count, folder)
+            raise Damaged(f"the columns in {folder} lack {error.filename}", path=folder, missing=True) from error
+        except OutcropError:  # Damaged is an OSError too
+            raise
+        except OSError as error:
+            raise storage_failed(folder, error) from error
         except ValueError as error:
             raise Damaged(
-                f"the columns in {folder} disagree with their index: {error}; run verify", path=str(folder), missing=False
+                f"the columns in {folder} disagree with their index: {error}; run verify", path=folder, missing=False
             ) from error
 
     def mask(self, where: Filter) -> NDArray[np.bool_]:
@@ -121,9 +119,8 @@ class Columns:
         try:
             return self._mask(where, self._columns)
         except IndexError as error:
-            raise Damaged(
-                f"the columns in {self._path} name rows beyond {self._row_count}; run verify", path=str(self._path), missing=False
-            ) from error
+            place = f"the columns in {self._path} are not consistent with each other or with {self._row_count} rows; run verify"
+            raise Damaged(place, path=self._path, missing=False) from error
 
     def close(self) -> None:
         """Let go of the memory map, which ends when the last running `mask` does. Idempotent."""
@@ -301,15 +298,25 @@ def _write_arrays(write: Any, columns: Iterator[tuple[str, _Kind, dict[str, NDAr
     return _Index(FORMAT, offset, entries)
 
 
+def _read_files(folder: Path) -> tuple[_Index, NDArray[np.uint8]]:
+    index = _read_index(folder / "index.msgpack")
+    path = folder / "data.bin"
+    size_bytes = path.stat().st_size
+    if size_bytes != index.size_bytes:
+        found = f"{path} is {size_bytes} bytes long, its index says {index.size_bytes}; run verify"
+        raise Damaged(found, path=path, missing=False)
+    return index, np.asarray(np.memmap(path, np.uint8, "r")) if size_bytes else np.empty(0, np.uint8)
+
+
 def _read_index(path: Path) -> _Index:
     try:
         index = msgspec.msgpack.decode(path.read_bytes(), type=_Index)
-    except msgspec.DecodeError as error:
-        raise Damaged(f"{path} is not an index of columns: {error}; run verify", path=str(path), missing=False) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Damaged(f"{path} is not an index of columns: {error}; run verify", path=path, missing=False) from error
     if index.format != FORMAT:
         raise UnsupportedFormat(
             f"{path} has format {index.format}; this Outcrop reads {FORMAT}. Upgrade Outcrop, or rebuild the collection",
-            path=str(path),
+            path=path,
             found=index.format,
             supported=FORMAT,
         )

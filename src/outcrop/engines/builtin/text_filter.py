@@ -3,8 +3,9 @@
 Tantivy's own types cannot keep our meaning: a JSON field orders numbers of one type only, joins 2 and 2.0 but not the integers
 beyond 2**53, and drops terms over 65,530 bytes. So every value becomes a text whose order is the order of the values, under a key
 that names its type and its path: the year 2015 is `x409f7c000000000000400` under `n` + hex("year"). Then an equality is one term, a
-range is one range over the text column of that key, and types never meet. Measured with 100,000 documents: a BM25 query of 0.03 to
-0.05 ms takes 0.06 to 0.13 ms with a filter, whatever it selects.
+range is one range over the text column of that key, and types never meet. Measured with 100,000
+documents of 7 values: compiling takes 0.02 to 0.04 ms, a BM25 query of 0.09 ms takes 0.1 to 0.5 ms with one condition (1.2 ms with
+`!=`, which is two ranges) whether it selects 0.1 % or all, and indexing takes 30 us of CPU more per document.
 
 Range queries over JSON text can only be made by Tantivy's query parser. What it is given holds no text of a user: keys and
 values are letters and digits, made here.
@@ -12,6 +13,7 @@ values are letters and digits, made here.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -38,6 +40,8 @@ from outcrop.filters import (
 
 VALUES_FIELD = "filter_values"
 PATHS_FIELD = "filter_paths"
+_KEY_LENGTH_MAX = 1 + 2 * FIELD_BYTES_MAX
+_DOUBLE, _BITS = struct.Struct(">d"), struct.Struct(">Q")
 _RANGES: dict[Operator, tuple[str, ...]] = {
     "<": ("[* TO {0}}}",),
     "<=": ("[* TO {0}]",),
@@ -58,13 +62,11 @@ def filter_values(metadata: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, list[str]] = {}
     paths: set[str] = set()
     for path, value in leaves(metadata):
-        if path not in paths:
-            paths.add(path)
-            paths.update(path[:index] for index, character in enumerate(path) if character == "." and index)
-        if len(path.encode()) <= FIELD_BYTES_MAX:  # a longer one cannot be named in a filter
-            values.setdefault(_key(path, value), []).append(_term(value))
-    named = [_hex(path) for path in sorted(paths) if len(path.encode()) <= FIELD_BYTES_MAX]
-    return {VALUES_FIELD: values, PATHS_FIELD: named} if named else {}
+        paths.update(_paths(path))
+        key = _key(path, kind(value))
+        if len(key) <= _KEY_LENGTH_MAX:  # a longer path cannot be named in a filter
+            values.setdefault(key, []).append(_term(value))
+    return {VALUES_FIELD: values, PATHS_FIELD: sorted(paths)} if paths else {}
 
 
 def compile_filter(where: Filter, schema: tantivy.Schema) -> Query:
@@ -89,10 +91,10 @@ def _compile(where: Filter, schema: tantivy.Schema, parser: tantivy.Index) -> Qu
         case In(field, values):
             terms: dict[str, list[str]] = {}
             for value in values:
-                terms.setdefault(_key(field, value), []).append(_term(value))
+                terms.setdefault(_key(field, kind(value)), []).append(_term(value))
             return _any([Query.term_set_query(schema, f"{VALUES_FIELD}.{key}", items) for key, items in terms.items()])
         case Compare(field, op, value):
-            place = f"{VALUES_FIELD}.{_key(field, value)}"
+            place = f"{VALUES_FIELD}.{_key(field, kind(value))}"
             if op == "=":
                 return Query.term_query(schema, place, _term(value), "basic")
             return _any([parser.parse_query(f"{place}:{shape.format(_term(value))}", []) for shape in _RANGES[op]])
@@ -108,8 +110,16 @@ def _any(queries: list[Query]) -> Query:
     return Query.boolean_query([(Occur.Should, query) for query in queries]) if queries else Query.empty_query()
 
 
-def _key(path: str, value: Value) -> str:
-    return kind(value)[0] + _hex(path)
+@functools.lru_cache(maxsize=4096)
+def _key(path: str, of_kind: str) -> str:
+    return of_kind[0] + _hex(path)
+
+
+@functools.lru_cache(maxsize=4096)
+def _paths(path: str) -> tuple[str, ...]:
+    """A path and those above it, as they are indexed."""
+    above = [path[:index] for index, character in enumerate(path) if character == "." and index]
+    return tuple(_hex(one) for one in (*above, path) if len(one.encode()) <= FIELD_BYTES_MAX)
 
 
 def _hex(text: str) -> str:
@@ -126,6 +136,6 @@ def _term(value: Value) -> str:
     if isinstance(value, str):
         return "x" + value.encode()[: STRING_BYTES_MAX + 1].hex()
     nearest, residual = number_key(value)
-    (bits,) = struct.unpack(">Q", struct.pack(">d", nearest + 0.0))  # + 0.0 makes -0.0 the one zero
+    (bits,) = _BITS.unpack(_DOUBLE.pack(nearest + 0.0))  # + 0.0 makes -0.0 the one zero
     ordered = bits ^ (2**64 - 1 if bits >> 63 else 2**63)  # the usual order-preserving form of an IEEE 754 double
     return f"x{ordered:016x}{residual + 1024:04x}"
