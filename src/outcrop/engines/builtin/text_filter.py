@@ -1,11 +1,11 @@
 """A filter as a Tantivy query, to be pushed down into the lexical leg before its cut-off.
 
-Tantivy's own types cannot keep our meaning: a JSON field orders numbers of one type only, joins 2 and 2.0 but not the integers
-beyond 2**53, and drops terms over 65,530 bytes. So every value becomes a text whose order is the order of the values, under a key
-that names its type and its path: the year 2015 is `x409f7c000000000000400` under `n` + hex("year"). Then an equality is one term, a
-range is one range over the text column of that key, and types never meet. Measured with 100,000
-documents of 7 values: compiling takes 0.02 to 0.04 ms, a BM25 query of 0.09 ms takes 0.1 to 0.5 ms with one condition (1.2 ms with
-`!=`, which is two ranges) whether it selects 0.1 % or all, and indexing takes 30 us of CPU more per document.
+The binding's `range_query` refuses JSON paths, text and booleans; Tantivy drops terms over 65,530 bytes; and no numeric type of it
+orders 64-bit integers and floats together. So every value becomes a text whose order is the order of the values, under a key that
+names its type and its path: the year 2015 is `xc09f7c00000000000400` under `n` + hex("year"). Then an equality is one term, a range
+is one range over the text column of that key, and types never meet. Measured with 100,000 documents of 7 values: compiling takes
+0.02 to 0.04 ms, a BM25 query of 0.09 ms takes 0.1 to 0.5 ms with one condition (1.2 ms with `!=`, which is two ranges) whether it
+selects 0.1 % or all, and indexing takes about 30 us of CPU more per document.
 
 Range queries over JSON text can only be made by Tantivy's query parser. What it is given holds no text of a user: keys and
 values are letters and digits, made here.
