@@ -44,7 +44,7 @@ def held(path: Path, *, timeout_seconds: float, action: str) -> Iterator[None]:
         owner = _owner(path)
         who = str(owner) if owner else "another process or thread"
         raise CollectionLocked(
-            f"{path.parent} is {action} by {who} (waited {timeout_seconds:g} s). Wait for it, or search it: searching needs no lock.",
+            f"{path.parent} is {action} by {who} (waited {timeout_seconds:g} s). Wait for it; searching needs no lock.",
             path=path.parent,
             owner=owner,
         ) from None
