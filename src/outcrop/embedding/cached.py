@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from outcrop.embedding.cache import EmbeddingCache, cache_keys
 from outcrop.embedding.protocol import Embedder
+from outcrop.errors import EmbeddingFailed
 from outcrop.model import EmbedderIdentity
 
 # Embedded so many at once: what a failure in the middle of a large batch can lose of what was paid for.
@@ -57,10 +58,13 @@ class CachedEmbedder:
             return CacheCounts(hits=self._hits, misses=self._misses)
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Float32 of shape (len(texts), dimension), from the cache where it has them. Raises what the embedder raises."""
+        """Float32 of shape (len(texts), dimension), from the cache where it has them. Raises what the embedder raises.
+
+        Also `EmbeddingFailed` when it makes another shape than its identity says, or numbers that are not finite.
+        """
         if not self.cache.enabled:
             self._count(0, len(texts))
-            return self.embedder.embed_documents(texts)
+            return _checked(self.embedder, texts)
         identity = self.embedder.identity
         keys = cache_keys(identity, texts, scope=getattr(self.embedder, "cache_scope", ""))
         text_of = dict(zip(keys, texts, strict=True))
@@ -84,7 +88,7 @@ class CachedEmbedder:
         try:
             for start in range(0, len(texts), _TEXTS_PER_CALL):
                 # One by one on purpose: what is in the list when the embedder fails is stored.
-                done.append(self.embedder.embed_documents(texts[start : start + _TEXTS_PER_CALL]))  # noqa: PERF401
+                done.append(_checked(self.embedder, texts[start : start + _TEXTS_PER_CALL]))  # noqa: PERF401
         finally:
             if done:
                 vectors = np.concatenate(done)
@@ -95,3 +99,23 @@ class CachedEmbedder:
         with self._lock:
             self._hits += hits
             self._misses += misses
+
+
+def _checked(embedder: Embedder, texts: Sequence[str]) -> NDArray[np.float32]:
+    """What the embedder makes of the texts, if that is what an embedder must make: it may be the caller's own."""
+    made = np.asarray(embedder.embed_documents(texts))
+    identity = embedder.identity
+    wanted = (len(texts), identity.dimension)
+    if made.shape != wanted or made.dtype.kind not in "fiu":
+        raise EmbeddingFailed(
+            f"the embedder {identity.spec!r} made an array of shape {made.shape} of"
+            f" {made.dtype} for {len(texts)} texts, {wanted} is wanted",
+            embedder=identity.spec,
+            status=None,
+        )
+    rows = np.ascontiguousarray(made, dtype=np.float32)
+    if not np.isfinite(rows).all():
+        raise EmbeddingFailed(
+            f"the embedder {identity.spec!r} made vectors with numbers that are not finite", embedder=identity.spec, status=None
+        )
+    return rows
