@@ -21,9 +21,14 @@ def documents(source: object) -> list[Document]:
 
 
 def test_documents_and_dicts_of_an_iterable_come_out_in_order_and_bad_ones_are_numbered() -> None:
-    source = open_source(
-        [Document(id="a", text="x"), {"id": 2, "text": "y", "n": 1}, ("no",), {"id": "d"}, Document(id="e", text="")]
-    )  # type: ignore[list-item]
+    items: list[object] = [
+        Document(id="a", text="x"),
+        {"id": 2, "text": "y", "n": 1},
+        ("no",),
+        {"id": "d"},
+        Document(id="e", text=""),
+    ]
+    source = open_source(items)  # type: ignore[arg-type]
     assert (source.document_count, source.size_bytes) == (5, None)
     found = list(source.records())
     assert [item.document.id for item in found if isinstance(item, Record)] == ["a", "2", "e"]
