@@ -41,7 +41,9 @@ _IVF_ROWS_PER_LIST_MIN = 39  # fewer, and k-means has too little to learn from (
 _TRAINING_ROWS_PER_LIST = 64
 _TRAINING_BYTES_MAX = 256 << 20
 _PQ_TRAINING_ROWS = 65_536
+_TRAINING_ROUNDS = 10
 _SEED = 20_240_229
+_PARALLEL_ROWS_MIN = 10_000
 # What a search costs, in rows scored one by one: an HNSW walk about 8 per unit of ef; a row read in sequence a quarter.
 _ROWS_PER_EF = 8
 _ROWS_PER_SCANNED = 0.25
@@ -75,9 +77,9 @@ def chosen_kind(spec: IndexSpec, row_count: int, dimension: int) -> str:
 def build(vectors: NDArray[np.float32], metric: Metric, spec: IndexSpec) -> tuple[Any, VectorFacts]:
     """A FAISS index of these rows (None for `flat`), ready to be searched or written, and the facts about it.
 
-    `vectors` is float32 of shape (n, dimension), usually a memory map: the rows are read in place. All cores build. With `auto`
-    an index that does not reach a recall of 0.95 at any effort is thrown away for exact search, which is then the faster way to
-    such a recall. Raises `InvalidConfig` when a parameter of `spec` is not positive.
+    `vectors` is float32 of shape (n, dimension), usually a memory map: the rows are read in place. All cores build, from 10,000
+    rows on. With `auto` an index that does not reach a recall of 0.95 at any effort is thrown away for exact search, which is then
+    the faster way to such a recall. Raises `InvalidConfig` when a parameter of `spec` is not positive.
     """
     _check(spec)
     rows, dimension = vectors.shape
@@ -85,7 +87,7 @@ def build(vectors: NDArray[np.float32], metric: Metric, spec: IndexSpec) -> tupl
     kind = chosen_kind(spec, rows, dimension)
     if kind == "flat":
         return None, flat
-    with _all_cores():
+    with _building_threads(rows):
         index, parameters = _BUILDERS[kind](vectors, _faiss_metric(metric), spec)
         facts = msgspec.structs.replace(flat, kind=kind, parameters=parameters)
         facts = _with_chosen_effort(index, vectors, metric, facts, spec)
@@ -183,7 +185,7 @@ def _build_ivf_pq(vectors: NDArray[np.float32], metric: int, spec: IndexSpec) ->
     # Without residuals one lookup table serves all lists and nothing is precomputed at opening; the exact scores make up for it.
     index.by_residual = False
     index.pq.cp.min_points_per_centroid = 1  # fewer points only bring a warning on stderr
-    index.pq.cp.seed = _SEED
+    index.pq.cp.seed, index.pq.cp.niter = _SEED, _TRAINING_ROUNDS
     _train_and_add(index, vectors, max(_TRAINING_ROWS_PER_LIST * nlist, _PQ_TRAINING_ROWS))
     return index, {"nlist": nlist, "pq_bytes": pq_bytes}
 
@@ -192,7 +194,7 @@ _BUILDERS = {"hnsw": _build_hnsw, "ivf_flat": _build_ivf_flat, "ivf_pq": _build_
 
 
 def _train_and_add(index: Any, vectors: NDArray[np.float32], training_rows: int) -> None:
-    index.cp.seed, index.cp.niter, index.cp.min_points_per_centroid = _SEED, 10, 1
+    index.cp.seed, index.cp.niter, index.cp.min_points_per_centroid = _SEED, _TRAINING_ROUNDS, 1
     bounded = max(min(training_rows, _TRAINING_BYTES_MAX // (4 * vectors.shape[1])), index.nlist)
     index.train(_sample(vectors, bounded))
     index.add(vectors)
@@ -289,10 +291,11 @@ def _check(spec: IndexSpec) -> None:
 
 
 @contextmanager
-def _all_cores() -> Iterator[None]:
-    """FAISS on all cores in this thread for the time of a build; a search leaves the thread at one."""
+def _building_threads(row_count: int) -> Iterator[None]:
+    """FAISS on all cores in this thread for the time of a build. A small build gains little by it, and on one it is repeatable."""
     before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    faiss.omp_set_num_threads(1 if cores is None or row_count < _PARALLEL_ROWS_MIN else cores)
     try:
         yield
     finally:
