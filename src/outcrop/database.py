@@ -43,14 +43,13 @@ def open(path: str | os.PathLike[str] | None = None, *, config: Config | None = 
     ...     db.collections()
     []
     """
+    _refuse_file(path if path is not None else config.path if config is not None else None)
     configured = load(path, config, os.environ)
     if configured.path is None:  # pragma: no cover - load has checked it
         raise InvalidConfig("no folder was given: outcrop.open(path)", key="path")
     folder = configured.path
     choice = registry.choose(configured)
     if not folder.is_dir():
-        if folder.exists():
-            raise StorageFailed(f"{folder} is a file; a database is a folder", path=folder)
         if read_only:
             raise NotFound(f"there is no database at {folder}", path=folder)
         with files.storage_errors(folder):
@@ -65,6 +64,11 @@ def open(path: str | os.PathLike[str] | None = None, *, config: Config | None = 
         read_only=read_only,
     )
     return Database(folder, shared)
+
+
+def _refuse_file(path: str | os.PathLike[str] | None) -> None:
+    if path is not None and os.path.exists(path) and not os.path.isdir(path):
+        raise StorageFailed(f"{os.fspath(path)} is a file; a database is a folder", path=path)
 
 
 class Database:

@@ -228,6 +228,16 @@ def test_what_a_killed_build_left_is_removed_by_the_next(db: Database) -> None:
     assert other.exists(), "what is not ours stays"
 
 
+def test_a_promoted_generation_is_never_taken_for_the_remains_of_a_build(db: Database) -> None:
+    rocks = db.create_collection("rocks", embedder="none")
+    first = rocks.build(documents(), promote=True)
+    rocks.build(promote=True)
+    (Path(first.path) / "manifest.json").rename(db.path / "kept")
+    rocks.build(documents(5))
+    (db.path / "kept").rename(Path(first.path) / "manifest.json")
+    assert rocks.rollback().number == first.number
+
+
 def test_many_small_parts_answer_like_one(db: Database) -> None:
     rng = np.random.default_rng(3)
     vectors = rng.normal(size=(300, 8)).astype(np.float32)

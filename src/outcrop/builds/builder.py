@@ -140,10 +140,14 @@ def _probes(embedder: Embedder) -> tuple[Probe, ...]:
 
 
 def _remove_abandoned(folder: CollectionFolder) -> None:
-    """Remove what killed builds left. The build lock is ours, so a folder without a manifest has no builder."""
+    """Remove what killed builds left. The build lock is ours, so a folder without a manifest has no builder.
+
+    One that was ever to be promoted had a manifest: if that is missing now, the folder is damaged, and not ours to throw away.
+    """
+    promoted = {promotion.generation for promotion in Journal(folder.journal).promotions()}
     for name in folder.names():
         directory = folder.generation(name)
-        if not (directory / MANIFEST).exists():
+        if name.number not in promoted and not (directory / MANIFEST).exists():
             shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -47,10 +47,8 @@ def damaged(folder: CollectionFolder) -> list[Damage]:
 
 
 def info(folder: CollectionFolder, name: GenerationName) -> GenerationInfo:
-    """One finished generation. Raises `Damaged`, or `UnknownGeneration` if it was never finished."""
-    sealed = manifest.read(folder.generation(name))
-    if sealed is None:
-        raise _unknown(folder, name.number)
+    """One finished generation. Raises `Damaged`, also if it has no manifest."""
+    sealed = manifest.required(folder.generation(name))
     return _info(folder, name, sealed, promotions=done_promotions(folder), active=pointer.read(folder))
 
 

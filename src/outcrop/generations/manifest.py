@@ -63,6 +63,15 @@ def read(directory: Path) -> Manifest | None:
     return _checked(path, content)
 
 
+def required(directory: Path) -> Manifest:
+    """The manifest of a generation that somebody asked for. Raises `Damaged` if there is none."""
+    sealed = read(directory)
+    if sealed is None:
+        path = directory / MANIFEST
+        raise Damaged(f"{path} is missing: the generation was never finished, or its manifest was removed. {_ADVICE}", path=path)
+    return sealed
+
+
 class _Sealed(msgspec.Struct, frozen=True):
     sha256: str
     manifest: msgspec.Raw

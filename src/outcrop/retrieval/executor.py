@@ -229,7 +229,9 @@ def _warnings(generation: OpenGeneration, request: Request, lexical: _Timed | No
     warnings = list(request.warnings)
     if request.where is not None:
         known = generation.fields
-        for field in sorted(filters.fields(request.where).difference(known)):
+        for field in sorted(filters.fields(request.where)):
+            if any(one == field or one.startswith(f"{field}.") for one in known):
+                continue
             near = get_close_matches(field, known, n=1)
             hint = (
                 f"did you mean {near[0]!r}?"

@@ -15,7 +15,7 @@ from outcrop.documents import Documents
 from outcrop.embedding import Embedder, check_identity, check_probes, resolve
 from outcrop.engines import registry
 from outcrop.engines.protocol import GenerationIndex
-from outcrop.errors import Damaged, EmbedderMismatch
+from outcrop.errors import EmbedderMismatch
 from outcrop.generations import manifest
 from outcrop.generations.layout import CollectionFolder, GenerationName
 from outcrop.generations.manifest import Manifest
@@ -28,16 +28,13 @@ class OpenGeneration:
 
     def __init__(self, folder: CollectionFolder, name: GenerationName, config: Config, given: Mapping[str, Embedder]) -> None:
         directory = folder.generation(name)
-        sealed = manifest.read(directory)
-        if sealed is None:
-            raise Damaged(f"generation {name.number} of {folder.path} was never finished", path=directory)
-        self.manifest: Manifest = sealed
+        self.manifest: Manifest = manifest.required(directory)
         self.name = name
         self._config = config
         self._given = given  # the caller's own embedders, by spec
         self.documents = Documents(directory)
         self.sequence = self.documents.sequence()
-        self.index: GenerationIndex = registry.engine(sealed.recipe.engine, config).open(sealed.recipe, directory)
+        self.index: GenerationIndex = registry.engine(self.manifest.recipe.engine, config).open(self.manifest.recipe, directory)
         self._lock = threading.Lock()
         self._searches = 0
         self._retired = False
