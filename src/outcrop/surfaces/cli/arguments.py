@@ -1,0 +1,64 @@
+"""The arguments and options that several commands share, each defined once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from outcrop.errors import InvalidFilter
+
+CollectionName = Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection's name.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON value on stdout, for programs.")]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        "-w",
+        metavar="FILTER",
+        help="Only documents whose metadata match: \"year >= 2015 AND lang = 'en'\", or the same as a JSON object.",
+        show_default=False,
+    ),
+]
+GenerationNumber = Annotated[
+    str | None,
+    typer.Option(
+        "--generation", "-g", metavar="N", help="Use generation N (a number or a uuid) and not the active one.", show_default=False
+    ),
+]
+Db = Annotated[
+    Path,
+    typer.Option("--db", envvar="OUTCROP_DB", metavar="PATH", help="The database's folder."),
+]
+Mode = Annotated[
+    str | None,
+    typer.Option(
+        "--mode",
+        metavar="NAME",
+        help="The configuration: default, test, mvp_only, production or lancedb_test.",
+        show_default=False,
+    ),
+]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", envvar="OUTCROP_DEBUG", help="Show the traceback of an error."),
+]
+
+
+def generation_of(text: str | None) -> int | str | None:
+    """A generation as `--generation` names it: a number if it is one, else a uuid."""
+    return int(text) if text is not None and text.isascii() and text.isdigit() else text
+
+
+def filter_of(text: str | None) -> str | dict[str, Any] | None:
+    """A filter as `--where` gives it: text, or an object if it looks like one. Raises `InvalidFilter`."""
+    if text is None or not text.lstrip().startswith("{"):
+        return text
+    try:
+        return msgspec.json.decode(text.encode(errors="replace"), type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise InvalidFilter(
+            f"the filter begins with '{{' but is no JSON object ({error}): {text!r:.80}", text=text, position=None
+        ) from error

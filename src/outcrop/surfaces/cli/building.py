@@ -1,0 +1,139 @@
+"""`outcrop build`: a generation from documents."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.panel import Panel
+from rich.text import Text
+
+from outcrop import Collection, Database, GenerationInfo
+from outcrop.errors import NothingToBuild, UnknownCollection
+from outcrop.model import IndexKind, Metric
+from outcrop.surfaces.cli.arguments import AsJson, CollectionName
+from outcrop.surfaces.cli.program import Invocation, WrongUsage, invocation
+from outcrop.surfaces.cli.progress import Skipped, duration, shown
+from outcrop.surfaces.cli.rendering import facts, note, plain, recipe_rows, show, write_json
+
+
+def build(
+    context: typer.Context,
+    collection: CollectionName,
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A .jsonl, .csv or .tsv file (also .gz, .bz2, .xz, .zst), a .parquet file, a BEIR folder, or a folder of .md,"
+            " .txt, .html. Without it: the documents of the active generation.",
+            show_default=False,
+        ),
+    ] = None,
+    promote: Annotated[bool, typer.Option("--promote", help="Put it live when it is built.")] = False,
+    embedder: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="static, minilm, openai:MODEL, or none for search by words only.", show_default=False),
+    ] = None,
+    chunker: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="auto, markdown, tokens or none; with sizes markdown:320/48.", show_default=False),
+    ] = None,
+    analyzer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The texts' language: english, german, ..., or simple.", show_default=False)
+    ] = None,
+    index: Annotated[IndexKind | None, typer.Option(help="The vector index; auto goes by size.", show_default=False)] = None,
+    metric: Annotated[
+        Metric | None, typer.Option(help="How vectors compare; for a new collection only.", show_default=False)
+    ] = None,
+    on_error: Annotated[Literal["stop", "skip"], typer.Option(help="What to do about a bad record.")] = "stop",
+    json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, and print the generation's number only.")] = False,
+) -> None:
+    """Build a generation beside the live one.
+
+    Searches go on meanwhile, and see it when it is promoted. Whatever fails, nothing is changed.
+
+    Examples:
+      outcrop build papers corpus.jsonl --promote
+      outcrop build papers --embedder minilm        (the same documents, embedded anew)
+      outcrop build notes docs/ --chunker markdown:200 --on-error skip
+    """
+    call = invocation(context)
+    recipe = {"embedder": embedder, "chunker": chunker, "analyzer": analyzer, "index": index}
+    given: dict[str, Any] = {name: value for name, value in recipe.items() if value is not None}
+    made_folder = source is not None and not call.db.exists()
+    try:
+        with call.opened(read_only=source is None and not call.db.exists()) as db:
+            opened, is_new = _opened_or_created(db, collection, source, metric, given)
+            try:
+                built = _build(opened, source, given, promote=promote, on_error=on_error, quiet=quiet)
+            except BaseException:
+                if is_new:
+                    db.drop_collection(collection)
+                raise
+            if is_new and not quiet:
+                note(f"created: collection {collection} in {plain(str(db.path))}", style="bold green")
+    except BaseException:
+        if made_folder:
+            _remove_if_empty(call)
+        raise
+    _report(call, collection, built, json=json, quiet=quiet)
+
+
+def _opened_or_created(
+    db: Database, name: str, source: str | None, metric: Metric | None, given: dict[str, Any]
+) -> tuple[Collection, bool]:
+    """The collection, and whether it had to be made."""
+    try:
+        opened = db.collection(name)
+    except UnknownCollection as error:
+        if source is None:
+            raise NothingToBuild(
+                f"{error}; to make it, give its documents: outcrop build {name} SOURCE", collection=name
+            ) from error
+        return db.create_collection(name, metric="cosine" if metric is None else metric, **given), True
+    if metric is not None and metric not in {one.recipe.metric for one in opened.generations()}:
+        raise WrongUsage(f"--metric: a collection's metric is chosen when it is made, and {name} is there already")
+    return opened, False
+
+
+def _build(
+    collection: Collection,
+    source: str | None,
+    given: dict[str, Any],
+    *,
+    promote: bool,
+    on_error: Literal["stop", "skip"],
+    quiet: bool,
+) -> GenerationInfo:
+    skipped = Skipped()
+    try:
+        with shown(quiet=quiet) as progress:
+            return collection.build(source, promote=promote, on_error=on_error, on_skip=skipped.told, progress=progress, **given)
+    finally:
+        skipped.close()
+
+
+def _remove_if_empty(call: Invocation) -> None:
+    """Take back the database's folder that a failed first build made. What it embedded meanwhile stays: it was paid for."""
+    try:
+        call.db.rmdir()
+    except OSError:
+        return
+
+
+def _report(call: Invocation, collection: str, built: GenerationInfo, *, json: bool, quiet: bool) -> None:
+    if json:
+        write_json(built)
+        return
+    if quiet:
+        print(built.number)
+        return
+    rate = built.document_count / built.build_seconds if built.build_seconds else 0.0
+    took = f"{duration(built.build_seconds)}, {rate:,.0f} documents/s"
+    state = "active: searches see it now" if built.status == "active" else f"{built.status}: searches do not see it yet"
+    rows = [("status", state), *recipe_rows(built), ("took", took)]
+    show(Panel(facts(rows), title=Text(f"{collection}: generation {built.number}"), title_align="left", expand=False))
+    where = "" if call.db_origin == "default" else f" --db {plain(str(call.db))}"
+    command = f"search {collection} QUERY" if built.status == "active" else f"promote {collection} {built.number}"
+    show(Text(f"Next: outcrop{where} {command}", style="dim"))

@@ -1,0 +1,100 @@
+"""A build's progress on the standard error: a bar in a terminal, a line now and then in a file; and what was skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bars
+
+from outcrop import BadRecord, Progress
+from outcrop.surfaces.cli.rendering import note, plain, screen
+
+SKIPPED_SHOWN = 20
+_LINE_EVERY_SECONDS = 10.0
+
+Sink = Callable[[Progress], None]
+
+
+@contextmanager
+def shown(*, quiet: bool) -> Iterator[Sink | None]:
+    """What `Collection.build(progress=...)` takes: None when quiet, else something that shows how far the build is."""
+    console = screen(stderr=True)
+    if quiet:
+        yield None
+    elif not console.is_terminal:
+        yield _lines()
+    else:
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[told]}"))
+        with Bars(*columns, console=console, transient=True, refresh_per_second=10) as bars:
+            task = bars.add_task("reading", total=None, told="")
+
+            def sink(progress: Progress) -> None:
+                fraction = progress.fraction
+                bars.update(
+                    task,
+                    description=progress.phase,
+                    told=told(progress),
+                    total=None if fraction is None else 1.0,
+                    completed=fraction or 0.0,
+                )
+
+            yield sink
+
+
+def told(progress: Progress) -> str:
+    """How far a build is, in words."""
+    parts = []
+    if progress.fraction is not None:
+        parts.append(f"{progress.fraction:.0%}")
+    if progress.documents:
+        parts.append(f"{progress.documents:,} documents, {progress.rate:,.0f}/s")
+    if progress.skipped:
+        parts.append(f"{progress.skipped:,} skipped")
+    if progress.remaining_seconds is not None and progress.remaining_seconds >= 1:
+        parts.append(f"{duration(progress.remaining_seconds)} left")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> duration(9.5), duration(75), duration(3700)
+    ('9.5 s', '1 min 15 s', '1 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Skipped:
+    """Tells of the first records that a build skipped, and counts them all. Give `told` to `Collection.build(on_skip=...)`."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def told(self, bad: BadRecord) -> None:
+        """One more."""
+        self.count += 1
+        if self.count <= SKIPPED_SHOWN:
+            note(f"skipped: {plain(str(bad.error), one_line=True)}", style="bold yellow")
+
+    def close(self) -> None:
+        """Say how many there were besides those told."""
+        if self.count > SKIPPED_SHOWN:
+            note(f"skipped: {self.count - SKIPPED_SHOWN:,} more, {self.count:,} in all", style="bold yellow")
+
+
+def _lines() -> Sink:
+    last: list[float] = [0.0]
+
+    def sink(progress: Progress) -> None:
+        if progress.seconds < last[0]:  # another phase began
+            last[0] = 0.0
+        if progress.seconds - last[0] >= _LINE_EVERY_SECONDS:
+            last[0] = progress.seconds
+            note(f"{progress.phase}: {told(progress)}")
+
+    return sink

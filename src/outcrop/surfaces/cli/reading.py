@@ -1,0 +1,99 @@
+"""`outcrop stats`, `count` and `get`: what a collection holds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.text import Text
+
+from outcrop import Document, Stats
+from outcrop.surfaces.cli import exit_codes
+from outcrop.surfaces.cli.arguments import AsJson, CollectionName, Where, filter_of
+from outcrop.surfaces.cli.program import invocation
+from outcrop.surfaces.cli.rendering import facts, note, plain, recipe_rows, show, size, write_json
+
+_FIELDS_SHOWN = 40
+
+
+def stats(context: typer.Context, collection: CollectionName, json: AsJson = False) -> None:
+    """Show the state of a collection.
+
+    What is active, what it holds and is made of, which fields a filter can use.
+
+    Example:
+      outcrop stats papers
+    """
+    with invocation(context).opened(read_only=True) as db:
+        found = db.collection(collection).stats()
+    if json:
+        write_json(found)
+        return
+    active = next((one for one in found.generations if one.number == found.active), None)
+    rows = [
+        ("collection", found.collection),
+        ("mode", found.mode),
+        ("engine", plain(str(found.running))),
+        ("generations", f"{len(found.generations)}"),
+        ("on disk", size(found.size_bytes)),
+        ("active", "none: build one with --promote, or outcrop promote" if active is None else f"generation {active.number}"),
+        *([] if active is None else recipe_rows(active)),
+        ("filter on", _fields(found) if active is not None else None),
+    ]
+    show(facts(rows))
+
+
+def count(context: typer.Context, collection: CollectionName, where: Where = None) -> None:
+    """Count the documents, or those that a filter selects.
+
+    Example:
+      outcrop count papers --where "year >= 2015"
+    """
+    with invocation(context).opened(read_only=True) as db:
+        print(db.collection(collection).count(filter_of(where)))
+
+
+def get(
+    context: typer.Context,
+    collection: CollectionName,
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Document ids, not chunk ids.", show_default=False)],
+    json: AsJson = False,
+) -> None:
+    """Show documents by their ids. Exit code 4 if there is none of them.
+
+    Example:
+      outcrop get papers p-9 p-3
+    """
+    with invocation(context).opened(read_only=True) as db:
+        documents = db.collection(collection).get(ids)
+    if json:
+        write_json([_as_object(document) for document in documents])
+    else:
+        for document in documents:
+            _show(document)
+    found = {document.id for document in documents}
+    missing = [plain(wanted, one_line=True) for wanted in ids if wanted not in found]
+    if missing:
+        note(f"{'warning' if found else 'error'}: {collection} has no document {', '.join(missing)}", style="bold red")
+    if not found:
+        raise typer.Exit(exit_codes.NOT_FOUND)
+
+
+def _fields(found: Stats) -> str:
+    names = [plain(name, one_line=True) for name in found.fields[:_FIELDS_SHOWN]]
+    more = len(found.fields) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "") if names else "nothing: no document has metadata"
+
+
+def _as_object(document: Document) -> dict[str, Any]:
+    values = msgspec.structs.asdict(document)
+    vector = values.pop("vector")
+    return values if vector is None else {**values, "vector": [float(number) for number in vector]}
+
+
+def _show(document: Document) -> None:
+    metadata = msgspec.json.encode(document.metadata).decode() if document.metadata else None
+    rows = [("id", document.id), ("title", document.title), ("source", document.source), ("metadata", metadata)]
+    show(facts((name, None if value is None else Text(plain(value, one_line=True))) for name, value in rows))
+    show(Text(plain(document.text)), "")
