@@ -94,7 +94,7 @@ def test_a_full_disk_says_so_and_the_active_generation_goes_on(small_disk: Path)
     with outcrop.open(small_disk / "kb", config=Config.test(embedding_cache_bytes_max=0)) as db:
         rocks = db.create_collection("rocks", embedder="none")
         rocks.build(DOCUMENTS[:20], promote=True)
-        with pytest.raises(StorageFailed, match="full|space"):
+        with pytest.raises(StorageFailed, match=r"full|space"):
             rocks.build(Document(f"d{i}", f"granite {i} " + os.urandom(400).hex()) for i in range(20_000))
         assert len(rocks.search("granite", k=5)) == 5
         assert rocks.build(DOCUMENTS[:30], promote=True).document_count == 30

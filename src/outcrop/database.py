@@ -67,7 +67,7 @@ def open(path: str | os.PathLike[str] | None = None, *, config: Config | None = 
 
 
 def _refuse_file(path: str | os.PathLike[str] | None) -> None:
-    if path is not None and os.path.exists(path) and not os.path.isdir(path):
+    if path is not None and Path(path).exists() and not Path(path).is_dir():
         raise StorageFailed(f"{os.fspath(path)} is a file; a database is a folder", path=path)
 
 

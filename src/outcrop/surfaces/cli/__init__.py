@@ -18,4 +18,5 @@ def main() -> None:
         sys.stdout.flush()
     except (BrokenPipeError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains when it flushes at its end
+        code = 141
     sys.exit(code)

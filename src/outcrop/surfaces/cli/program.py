@@ -101,6 +101,8 @@ class Program(TyperGroup):
                 reconfigure(errors="replace")  # a console that cannot show a character shows another one
         try:
             ended = super().main(args=args, prog_name=prog_name, **extra)
+        except SystemExit:  # typer's only one here: what reads our output went away while it showed the help
+            sys.exit(exit_codes.OUTPUT_CLOSED)
         except typer.Abort:
             _say_stopped()
             sys.exit(exit_codes.INTERRUPTED)
