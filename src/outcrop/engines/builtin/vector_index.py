@@ -45,8 +45,8 @@ _PQ_TRAINING_ROWS = 65_536
 _TRAINING_ROUNDS = 10
 _SEED = 20_240_229
 _PARALLEL_ROWS_MIN = 10_000
-# What a search costs, in rows scored one by one: an HNSW walk about 8 per unit of ef; a row read in sequence a quarter.
-_ROWS_PER_EF = 8
+# What a search costs, in rows scored one by one: an HNSW walk about 12 per unit of ef; a row read in sequence a quarter.
+_ROWS_PER_EF = 12
 _ROWS_PER_SCANNED = 0.25
 
 
@@ -91,7 +91,7 @@ def build(vectors: NDArray[np.float32], metric: Metric, spec: IndexSpec) -> tupl
     with _building_threads(rows):
         index, parameters = _BUILDERS[kind](vectors, _faiss_metric(metric), spec)
         facts = msgspec.structs.replace(flat, kind=kind, parameters=parameters)
-        facts = _with_chosen_effort(index, vectors, metric, facts, spec)
+        facts = _with_chosen_effort(index, vectors, spec, facts=facts, metric=metric)
     if spec.kind == "auto" and facts.recall < _RECALL_AUTO_MIN:
         return None, flat
     return index, facts
@@ -212,7 +212,7 @@ def _divisor_from(dimension: int, wanted: int) -> int:
 
 
 def _with_chosen_effort(
-    index: Any, vectors: NDArray[np.float32], metric: Metric, facts: VectorFacts, spec: IndexSpec
+    index: Any, vectors: NDArray[np.float32], spec: IndexSpec, *, facts: VectorFacts, metric: Metric
 ) -> VectorFacts:
     """Set the least effort that reaches the target on half of the sample queries; the other half measures the recall."""
     name, given = ("ef_search", spec.ef_search) if facts.kind == "hnsw" else ("nprobe", spec.nprobe)
@@ -224,9 +224,9 @@ def _with_chosen_effort(
     for effort in _efforts(facts) if given is None else (given,):
         chosen = msgspec.structs.replace(facts, parameters={**facts.parameters, name: effort})
         set_effort(index, chosen)
-        if _recall(index, vectors, (queries[::2], limits[::2]), metric, chosen) >= RECALL_TARGET + _RECALL_MARGIN:
+        if _recall(index, vectors, (queries[::2], limits[::2]), facts=chosen, metric=metric) >= RECALL_TARGET + _RECALL_MARGIN:
             break
-    measured = _recall(index, vectors, (queries[1::2], limits[1::2]), metric, chosen)
+    measured = _recall(index, vectors, (queries[1::2], limits[1::2]), facts=chosen, metric=metric)
     return msgspec.structs.replace(chosen, recall=measured)
 
 
@@ -260,8 +260,9 @@ def _recall(
     index: Any,
     vectors: NDArray[np.float32],
     queries: tuple[NDArray[np.float32], NDArray[np.float32]],
-    metric: Metric,
+    *,
     facts: VectorFacts,
+    metric: Metric,
 ) -> float:
     hits = 0
     for query, limit in zip(*queries, strict=True):
