@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -23,7 +23,8 @@ import msgspec
 import numpy as np
 
 import outcrop
-from outcrop import Collection, Database, Document
+from outcrop import Collection, Database, Document, Embedder, GenerationInfo
+from outcrop.embedding import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -83,7 +84,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def settings(
-    description: str | None, arguments: Sequence[str] | None = None, **extra: dict[str, Any]
+    description: str | None, arguments: Sequence[str] | None = None, **extra: Mapping[str, Any]
 ) -> tuple[Settings, argparse.Namespace]:
     """The settings from the command line. `extra` adds options: name to keywords of `add_argument`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -142,7 +143,24 @@ def open_cached(chosen: Settings, limit: int | None = None, embedder: str = "sta
     return db, db.collection(COLLECTION)
 
 
-def interleaved_ms(runs: dict[str, Callable[[int], object]], count: int, *, warm_up: int, seed: int) -> dict[str, np.ndarray]:
+def active_generation(collection: Collection) -> GenerationInfo:
+    """The generation that is measured; the cached collections always have one."""
+    found = collection.active
+    if found is None:
+        raise SystemExit(f"{collection!r} has no active generation: remove the cache folder")
+    return found
+
+
+def embedder_of(generation: GenerationInfo) -> Embedder:
+    """The generation's own embedder, to embed queries apart from a search."""
+    identity = generation.recipe.embedder
+    found = None if identity is None else resolve(identity.spec)
+    if found is None:
+        raise SystemExit(f"generation {generation.number} has no embedder, and this benchmark needs query vectors")
+    return found
+
+
+def interleaved_ms(runs: Mapping[str, Callable[[int], object]], count: int, *, warm_up: int, seed: int) -> dict[str, np.ndarray]:
     """Milliseconds of every run on every query: float64 of shape (count,) each.
 
     The runs take turns on each query in a new random order, so that a slow moment of the machine, and whatever one run leaves in

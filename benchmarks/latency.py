@@ -14,10 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Result, Settings, Target, interleaved_ms, open_cached, queries, settings, spread
+from benchmarks.common import (
+    Result,
+    Settings,
+    Target,
+    active_generation,
+    embedder_of,
+    interleaved_ms,
+    open_cached,
+    queries,
+    settings,
+    spread,
+)
 from benchmarks.raw import RawText, RawVectors
 from outcrop import Collection
-from outcrop.embedding import resolve
 
 DEPTH = 100
 K = 10
@@ -32,7 +42,7 @@ def measure(chosen: Settings) -> Result:
     with db:
         texts = queries(chosen, 150 if chosen.quick else 500)
         took_ms = interleaved_ms(_runs(collection, texts), len(texts), warm_up=50, seed=chosen.seed)
-        generation = collection.active
+        generation = active_generation(collection)
     slower = max((_RAW_TEXT, _RAW_VECTORS), key=lambda name: float(np.median(took_ms[name])))
     base_ms = float(np.median(took_ms[slower]))
     rows = tuple((name, *spread(samples), float(np.median(samples)) / base_ms) for name, samples in took_ms.items())
@@ -49,8 +59,8 @@ def measure(chosen: Settings) -> Result:
 
 
 def _runs(collection: Collection, texts: list[str]) -> dict[str, Callable[[int], object]]:
-    generation = collection.active
-    embedder = resolve(generation.recipe.embedder.spec)
+    generation = active_generation(collection)
+    embedder = embedder_of(generation)
     vectors = [embedder.embed_query(text) for text in texts]
     raw_text, raw_vectors = RawText(generation), RawVectors(generation)
 

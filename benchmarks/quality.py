@@ -35,8 +35,9 @@ def rows(folder: Path, embedder: str, cache: Path) -> list[tuple[Any, ...]]:
 
 def main() -> None:
     """Measure and print a Markdown table."""
-    options = {"minilm": {"action": "store_true", "help": "embed with all-MiniLM-L6-v2 too (slow the first time)"}}
-    chosen, parsed = settings(__doc__, **options)
+    chosen, parsed = settings(
+        __doc__, minilm={"action": "store_true", "help": "embed with all-MiniLM-L6-v2 too (slow the first time)"}
+    )
     data = chosen.data or DATA
     present = [data / name for name in SETS if (data / name / "qrels").is_dir()]
     if not present:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -32,7 +33,7 @@ class RawText:
         self._schema = index.schema
         self._searcher = index.searcher()
 
-    def search(self, query: str, k: int) -> list[int]:
+    def search(self, query: str, k: int) -> list[Any]:
         """The slots of the best `k`."""
         parts = []
         for term, count in Counter(self._terms(query)).items():
@@ -65,7 +66,8 @@ class RawVectors:
 
     def search(self, vector: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         """The rows of the nearest `k`."""
-        return self._index.search(vector[None, :], k, params=self._parameters)[1][0]
+        rows: NDArray[np.int64] = self._index.search(vector[None, :], k, params=self._parameters)[1][0]
+        return rows
 
 
 def the_part(generation: GenerationInfo) -> PartRow:

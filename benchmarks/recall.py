@@ -12,14 +12,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import BUCKET_COUNT, Result, Settings, Target, interleaved_ms, open_cached, queries, settings, spread
+from benchmarks.common import (
+    BUCKET_COUNT,
+    Result,
+    Settings,
+    Target,
+    active_generation,
+    embedder_of,
+    interleaved_ms,
+    open_cached,
+    queries,
+    settings,
+    spread,
+)
 from benchmarks.raw import part_folder, the_part
-from outcrop import Collection, filters
-from outcrop.embedding import resolve
+from outcrop import filters
+from outcrop.documents import Documents
 from outcrop.engines.builtin import BuiltinEngine
 from outcrop.engines.protocol import GenerationIndex, Ranking
 from outcrop.filters import Filter
@@ -29,22 +42,23 @@ K = 10
 RECALL_TARGET = 0.95
 SELECTIVITIES = (None, 0.001, 0.01, 0.1, 0.5, 1.0)
 _TOLERANCE = 1e-5
+_PAGE = 1000
 
 
 def measure(chosen: Settings) -> Result:
     """The result: one row a selectivity."""
     db, collection = open_cached(chosen)
     with db:
-        generation = collection.active
+        generation = active_generation(collection)
         texts = queries(chosen, 100 if chosen.quick else 300)
-        embedder = resolve(generation.recipe.embedder.spec)
+        embedder = embedder_of(generation)
         vectors = [vector / np.linalg.norm(vector) for vector in map(embedder.embed_query, texts) if np.any(vector)]
-        stored, buckets = _stored_vectors(generation), _buckets(collection, generation)
+        stored, buckets = _stored_vectors(generation), _buckets(generation)
     index = BuiltinEngine().open(generation.recipe, Path(generation.path))
     rows = _rows(index, np.array(vectors), stored, buckets, chosen.seed)
     index.close()
-    plain = rows[0][2]
-    worst = min(row[2] for row in rows)
+    recalls = [float(row[2]) for row in rows]
+    plain, worst = recalls[0], min(recalls)
     return Result(
         question="How much does the default vector index miss, and does a filter make it miss more?",
         corpus=f"{chosen.corpus}; {len(vectors)} queries; {generation.vector_index}",
@@ -64,7 +78,7 @@ def measure(chosen: Settings) -> Result:
 
 def _rows(
     index: GenerationIndex, vectors: NDArray[np.float32], stored: NDArray[np.float32], buckets: NDArray[np.int64], seed: int
-) -> tuple[tuple[object, ...], ...]:
+) -> tuple[tuple[Any, ...], ...]:
     cases = {_name(share): (_filter(share), _mask(share, buckets)) for share in SELECTIVITIES}
     exact = {name: _exact_scores(vectors, stored, mask) for name, (_, mask) in cases.items()}
     runs: dict[str, Callable[[int], Ranking]] = {
@@ -118,12 +132,15 @@ def _stored_vectors(generation: GenerationInfo) -> NDArray[np.float32]:
     return np.memmap(part_folder(generation, row) / "vectors.f32", np.float32, "r").reshape(row.row_count, -1)
 
 
-def _buckets(collection: Collection, generation: GenerationInfo) -> NDArray[np.int64]:
-    """Int64 of shape (rows,): each row's bucket. Chunks are written in the order of their documents."""
-    found = [document.metadata["bucket"] for document in collection.scan()]
-    if len(found) != generation.chunk_count:
-        raise SystemExit(f"{len(found)} documents have {generation.chunk_count} chunks; this benchmark needs one chunk a document")
-    return np.array(found)
+def _buckets(generation: GenerationInfo) -> NDArray[np.int64]:
+    """Int64 of shape (rows,): the bucket of the document that each row's chunk belongs to."""
+    folder = part_folder(generation, the_part(generation))
+    slots = np.load(folder / "slots.npy").tolist()
+    documents = Documents(Path(generation.path))
+    pages = (documents.fetch(slots[start : start + _PAGE]) for start in range(0, len(slots), _PAGE))
+    buckets = [chunk.metadata["bucket"] for page in pages for chunk in page]
+    documents.close()
+    return np.array(buckets)
 
 
 if __name__ == "__main__":
