@@ -23,7 +23,7 @@ from outcrop.engines.registry import Choice
 from outcrop.errors import Closed, InvalidConfig, NoActiveGeneration, NothingToBuild, ReadOnly
 from outcrop.files import size_bytes
 from outcrop.filters import Filter
-from outcrop.generations import catalog, pointer
+from outcrop.generations import catalog, checks, pointer
 from outcrop.generations.catalog import Damage
 from outcrop.generations.layout import ACTIVE, CollectionFolder, GenerationName
 from outcrop.generations.record import CollectionRecord
@@ -169,17 +169,19 @@ class Collection:
                 progress=progress,
             )
             name = build(plan)
-        return self.promote(name.number) if promote else catalog.info(self._folder, name)
+        return self._promote(name) if promote else catalog.info(self._folder, name)
 
     def promote(self, generation: GenerationLike) -> GenerationInfo:
         """Put a finished generation live, in one atomic step. Searches that have begun end on the generation they began with.
+
+        Before that, every byte of its immutable files is compared with its checksum, a few seconds for every gigabyte.
 
         Raises `UnknownGeneration`, `Damaged`, `CollectionLocked`.
         """
         self._check_open(writes=True)
         name = catalog.find(self._folder, generation)
-        self._open_other(name)  # a generation that cannot be opened must not go live; and no search pays for the opening
-        return promotion.promote(self._folder, name, self._shared.config)
+        checks.check(self._folder.generation(name))
+        return self._promote(name)
 
     def rollback(self) -> GenerationInfo:
         """Put the generation live again that the active one was promoted from; a second rollback rolls forward.
@@ -257,6 +259,10 @@ class Collection:
             self._others, self._current = {}, None
         for one in opened:
             one.retire()
+
+    def _promote(self, name: GenerationName) -> GenerationInfo:
+        self._open_other(name)  # a generation that cannot be opened must not go live; and no search pays for the opening
+        return promotion.promote(self._folder, name, self._shared.config)
 
     def _check_open(self, *, writes: bool = False) -> None:
         if self._closed:

@@ -174,6 +174,18 @@ def test_a_part_that_was_cut_off_is_noticed_at_open(rocks: Collection) -> None:
     assert stamps(rocks) == {1}
 
 
+@pytest.mark.parametrize("name", ["vectors.f32", "slots.npy", "data.bin"])
+def test_one_changed_byte_is_noticed_before_going_live(rocks: Collection, name: str) -> None:
+    rocks.promote(1)
+    path = next(Path(rocks.generations()[1].path).rglob(name))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(Damaged, match=rf"{name.replace('.', '[.]')} was changed"):
+        rocks.promote(2)
+    assert stamps(rocks) == {1}
+
+
 def test_a_read_only_database_refuses_to_change(db: Database, rocks: Collection) -> None:
     rocks.promote(1)
     with outcrop.open(db.path, read_only=True) as other:
