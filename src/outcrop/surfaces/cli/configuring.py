@@ -14,7 +14,7 @@ from outcrop.surfaces.cli.arguments import AsJson
 from outcrop.surfaces.cli.program import Command, Invocation, Program, invocation
 from outcrop.surfaces.cli.rendering import plain, show, size, write_json
 
-app = typer.Typer(cls=Program, help="Show the configuration.", invoke_without_command=True, rich_markup_mode=None)
+app = typer.Typer(cls=Program, invoke_without_command=True, rich_markup_mode=None)
 
 
 @app.callback()

@@ -113,7 +113,8 @@ def _first_generation(db: outcrop.Database, corpus: Path, embedder: str) -> tupl
         " changes. It is built beside whatever is live, checked, and only then put live, in one step."
     )
     if embedder == "none":
-        _say("No embedder is installed here, so this demo searches by words only. For vectors too: pip install 'outcrop[static]'")
+        _say("No embedder is installed here, so this demo searches by words only. For vectors too:")
+        _calls("pip install 'outcrop[static]'")
     else:
         _say(f"The recipe: embedder {embedder}, and chunks of up to 320 tokens.")
     _calls(

@@ -18,7 +18,7 @@ import outcrop
 from outcrop import Config, Database, OutcropError
 from outcrop.errors import InvalidFilter
 from outcrop.surfaces.cli import exit_codes
-from outcrop.surfaces.cli.rendering import note, plain, screen
+from outcrop.surfaces.cli.rendering import note, output_closed, plain, screen
 
 #: The options that stand before the command or after it.
 GLOBAL_OPTIONS = ("db", "mode", "debug")
@@ -120,6 +120,8 @@ class Program(TyperGroup):
         except KeyboardInterrupt:
             _say_stopped()
             raise typer.Exit(exit_codes.INTERRUPTED) from None
+        except BrokenPipeError:
+            output_closed()
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, TextColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from outcrop import BadRecord, Progress
@@ -26,21 +26,14 @@ def shown(*, quiet: bool) -> Iterator[Sink | None]:
     elif not console.is_terminal:
         yield _lines()
     else:
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[told]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[told]}"),
+            TimeElapsedColumn(),
+        )
         with Bars(*columns, console=console, transient=True, refresh_per_second=10) as bars:
-            task = bars.add_task("reading", total=None, told="")
-
-            def sink(progress: Progress) -> None:
-                fraction = progress.fraction
-                bars.update(
-                    task,
-                    description=progress.phase,
-                    told=told(progress),
-                    total=None if fraction is None else 1.0,
-                    completed=fraction or 0.0,
-                )
-
-            yield sink
+            yield _bar(bars)
 
 
 def told(progress: Progress) -> str:
@@ -55,6 +48,11 @@ def told(progress: Progress) -> str:
     if progress.remaining_seconds is not None and progress.remaining_seconds >= 1:
         parts.append(f"{duration(progress.remaining_seconds)} left")
     return ", ".join(parts)
+
+
+def name_of(phase: str) -> str:
+    """A phase in a word: the line is short, and the pipeline's own name lists all its steps."""
+    return "build" if "," in phase else phase
 
 
 def duration(seconds: float) -> str:
@@ -87,14 +85,33 @@ class Skipped:
             note(f"skipped: {self.count - SKIPPED_SHOWN:,} more, {self.count:,} in all", style="bold yellow")
 
 
-def _lines() -> Sink:
-    last: list[float] = [0.0]
+def _bar(bars: Bars) -> Sink:
+    task = bars.add_task("read", total=None, told="")
+    phase = "read"
 
     def sink(progress: Progress) -> None:
-        if progress.seconds < last[0]:  # another phase began
-            last[0] = 0.0
-        if progress.seconds - last[0] >= _LINE_EVERY_SECONDS:
-            last[0] = progress.seconds
-            note(f"{progress.phase}: {told(progress)}")
+        nonlocal task, phase
+        if progress.phase != phase:  # a bar that has had an end cannot lose it, so the next phase has another bar
+            bars.remove_task(task)
+            task, phase = bars.add_task(name_of(progress.phase), total=None, told=""), progress.phase
+        fraction = progress.fraction
+        if fraction is None:
+            bars.update(task, told=told(progress))
+        else:
+            bars.update(task, told=told(progress), total=1.0, completed=fraction)
+
+    return sink
+
+
+def _lines() -> Sink:
+    last = 0.0
+
+    def sink(progress: Progress) -> None:
+        nonlocal last
+        if progress.seconds < last:  # another phase began
+            last = 0.0
+        if progress.seconds - last >= _LINE_EVERY_SECONDS:
+            last = progress.seconds
+            note(f"{name_of(progress.phase)}: {told(progress)}")
 
     return sink
