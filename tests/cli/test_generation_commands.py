@@ -74,6 +74,7 @@ def test_get_shows_what_there_is_and_names_what_there_is_not(cli: Cli) -> None:
     assert (some.exit_code, some.stderr) == (0, "warning: rocks has no document granite\n")
     none = cli("get", "rocks", "granite")
     assert (none.exit_code, none.stdout, none.stderr) == (4, "", "error: rocks has no document granite\n")
+    assert "leave those out" in cli("get", "rocks", "slate#0").stderr
     (one,) = json.loads(cli("get", "rocks", "dune", "--json").stdout)
     assert one == {
         "id": "dune",

@@ -73,6 +73,12 @@ def test_pages_and_fusion_are_passed_on(cli: Cli) -> None:
 
 
 @pytest.mark.usefixtures("rocks")
+def test_a_query_of_several_words_needs_no_quotes(cli: Cli) -> None:
+    found = json.loads(cli("search", "rocks", "thin", "layers", "--json", "-k", "1").stdout)
+    assert (found["query"], found["hits"][0]["document_id"]) == ("thin layers", "slate")
+
+
+@pytest.mark.usefixtures("rocks")
 def test_no_hits_are_said_and_are_no_error(cli: Cli) -> None:
     done = cli("search", "rocks", "zeppelin", "-m", "lexical")
     assert (done.exit_code, done.stdout.splitlines()[0]) == (0, "No hits.")

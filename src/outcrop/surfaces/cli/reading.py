@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import msgspec
@@ -15,6 +16,7 @@ from outcrop.surfaces.cli.program import invocation
 from outcrop.surfaces.cli.rendering import facts, note, plain, recipe_rows, show, size, write_json
 
 _FIELDS_SHOWN = 40
+_CHUNK = re.compile(r"#[0-9]+$")
 
 
 def stats(context: typer.Context, collection: CollectionName, json: AsJson = False) -> None:
@@ -57,7 +59,7 @@ def count(context: typer.Context, collection: CollectionName, where: Where = Non
 def get(
     context: typer.Context,
     collection: CollectionName,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Document ids, not chunk ids.", show_default=False)],
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Document ids, not chunk ids.", show_default=False)],
     json: AsJson = False,
 ) -> None:
     """Show documents by their ids. Exit code 4 if there is none of them.
@@ -75,7 +77,8 @@ def get(
     found = {document.id for document in documents}
     missing = [plain(wanted, one_line=True) for wanted in ids if wanted not in found]
     if missing:
-        note(f"{'warning' if found else 'error'}: {collection} has no document {', '.join(missing)}", style="bold red")
+        hint = "; a hit's id is its document's with # and a number: leave those out" if any(map(_CHUNK.search, missing)) else ""
+        note(f"{'warning' if found else 'error'}: {collection} has no document {', '.join(missing)}{hint}", style="bold red")
     if not found:
         raise typer.Exit(exit_codes.NOT_FOUND)
 

@@ -16,7 +16,7 @@ from outcrop.surfaces.cli.arguments import AsJson, CollectionName, GenerationNum
 from outcrop.surfaces.cli.program import invocation
 from outcrop.surfaces.cli.rendering import marked, note, plain, show, write_json
 
-Query = Annotated[str, typer.Argument(metavar="QUERY", help="What to look for, in words.", show_default=False)]
+Query = Annotated[list[str], typer.Argument(metavar="QUERY", help="What to look for, in words.", show_default=False)]
 SearchModeOption = Annotated[
     SearchMode | None,
     typer.Option(
@@ -57,9 +57,10 @@ def search(
       outcrop search papers asthma --where "year >= 2015 AND lang = 'en'" --explain
       outcrop search papers asthma -k 3 --search-mode lexical --json
     """
+    words = " ".join(query)
     with invocation(context).opened(read_only=True) as db:
         hits = db.collection(collection).search(
-            query,
+            words,
             k=k,
             offset=offset,
             mode=search_mode,
@@ -71,7 +72,7 @@ def search(
             generation=generation_of(generation),
         )
         if json:
-            write_json(as_object(query, hits))
+            write_json(as_object(words, hits))
         else:
             show_hits(hits, full=full)
 
