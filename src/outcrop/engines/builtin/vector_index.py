@@ -8,6 +8,7 @@ by measuring recall on the part's own data.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil, sqrt
@@ -48,6 +49,9 @@ _PARALLEL_ROWS_MIN = 10_000
 # What a search costs, in rows scored one by one: an HNSW walk about 12 per unit of ef; a row read in sequence a quarter.
 _ROWS_PER_EF = 12
 _ROWS_PER_SCANNED = 0.25
+
+
+_of_thread = threading.local()
 
 
 class VectorFacts(msgspec.Struct, frozen=True):
@@ -123,14 +127,23 @@ def nearest(
     selected = row_count if mask is None else int(np.count_nonzero(mask))
     if index is None or selected * selected <= _work(facts, k) * row_count:
         return exact_nearest(vectors, vector, k, metric, mask=mask)
-    # One query on several OpenMP threads is up to eight times slower. The setting belongs to the calling thread and costs 0.1 us.
-    faiss.omp_set_num_threads(1)
+    _search_on_one_thread()
     parameters = None if selected == row_count else _filtered(facts, mask, selected)
     labels = index.search(vector[None], _fetched(facts, k), params=parameters)[1][0]
     rows = labels[labels >= 0]
     if len(rows) < min(k, selected):
         return exact_nearest(vectors, vector, k, metric, mask=mask)
     return best(rows, scores_of_rows(vectors, rows, vector, metric), k)
+
+
+def _search_on_one_thread() -> None:
+    """One query on several OpenMP threads is up to eight times slower. The setting belongs to the calling thread.
+
+    Made once a thread: the call lets go of the interpreter, and the other leg's thread would take it for 0.1 ms or more.
+    """
+    if not hasattr(_of_thread, "searches"):
+        faiss.omp_set_num_threads(1)
+        _of_thread.searches = True
 
 
 def _work(facts: VectorFacts, k: int) -> float:
