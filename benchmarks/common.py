@@ -163,8 +163,9 @@ def embedder_of(generation: GenerationInfo) -> Embedder:
 def interleaved_ms(runs: Mapping[str, Callable[[int], object]], count: int, *, warm_up: int, seed: int) -> dict[str, np.ndarray]:
     """Milliseconds of every run on every query: float64 of shape (count,) each.
 
-    The runs take turns on each query in a new random order, so that a slow moment of the machine, and whatever one run leaves in
-    the processor's caches for the next, fall on all of them alike. The first `warm_up` queries are run before, untimed.
+    The runs take turns in a new random order, so that a slow moment of the machine falls on all of them alike. Each turn has
+    another query for every run, spread over the list, so that none finds in the processor's caches what another one has just read.
+    The first `warm_up` queries are run before, untimed.
     """
     rng = random.Random(seed)
     took_ms = {name: np.empty(count) for name in runs}
@@ -172,10 +173,11 @@ def interleaved_ms(runs: Mapping[str, Callable[[int], object]], count: int, *, w
         for run in runs.values():
             run(query_index)
     order = list(runs)
-    for query_index in range(count):
+    shift = {name: number * count // len(order) for number, name in enumerate(order)}
+    for turn in range(count):
         rng.shuffle(order)
         for name in order:
-            run = runs[name]
+            run, query_index = runs[name], (turn + shift[name]) % count
             started = time.perf_counter_ns()
             run(query_index)
             took_ms[name][query_index] = (time.perf_counter_ns() - started) / 1e6

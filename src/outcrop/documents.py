@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -165,7 +166,7 @@ class Documents:
         if not slots:
             return []
         with mapped_errors(self.path):
-            rows = self._connection().execute(_FETCH.format(",".join("?" * len(slots))), slots).fetchall()
+            rows = self._connection().execute(_fetch_statement(len(slots)), slots).fetchall()
         by_slot = {row[0]: row for row in rows}
         return [_chunk(by_slot[slot]) for slot in slots if slot in by_slot]
 
@@ -252,6 +253,11 @@ class Documents:
             found = self._connection().execute("PRAGMA application_id").fetchone()[0]
         if found != _APPLICATION_ID:
             raise Damaged(f"{self.path} is not a file of documents; restore it or roll back to another generation", path=self.path)
+
+
+@lru_cache(maxsize=256)
+def _fetch_statement(count: int) -> str:
+    return _FETCH.format(",".join("?" * count))
 
 
 def list_part(directory: Path, part: PartRow) -> None:

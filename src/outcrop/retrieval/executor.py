@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from functools import cache, partial
+from itertools import pairwise
 from time import perf_counter
 from typing import TypeVar
 
@@ -185,9 +186,9 @@ def _ordered(generation: OpenGeneration, fused: Fused, begin: int, end: int) -> 
     slots = fused.slots[begin:end].tolist()
     place_of = dict(zip(slots, range(begin, end), strict=True))
     fetched = [(place_of[chunk.slot], chunk) for chunk in generation.index.fetch(slots)]
-    scores = fused.scores
-    if (np.diff(scores[begin:end]) == 0).any():
-        fetched.sort(key=lambda item: (-scores[item[0]], item[1].document_id, item[1].ordinal))
+    scores = fused.scores[begin:end].tolist()
+    if any(score == following for score, following in pairwise(scores)):
+        fetched.sort(key=lambda item: (-scores[item[0] - begin], item[1].document_id, item[1].ordinal))
     return fetched
 
 

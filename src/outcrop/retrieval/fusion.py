@@ -74,14 +74,24 @@ def fuse(lexical: Ranking, vector: Ranking, fusion: Fusion, default_vector_weigh
             Leg(ranking=ranking, normalized=min_max(ranking.scores), weight=weight)
             for ranking, weight in ((lexical, 1 - share), (vector, share))
         ]
-    slots = np.concatenate([leg.ranking.slots for leg in legs])
-    contributions = np.concatenate([leg.normalized * leg.weight for leg in legs])
-    unique, positions = np.unique(slots, return_inverse=True)
-    scores: NDArray[np.float64] = np.bincount(positions, weights=contributions, minlength=len(unique)).astype(
-        np.float64, copy=False
+    slots, scores = _added_up(
+        np.concatenate([leg.ranking.slots for leg in legs]), np.concatenate([leg.normalized * leg.weight for leg in legs])
     )
-    order = np.argsort(-scores, kind="stable")
-    return Fused(slots=unique[order], scores=scores[order], lexical=legs[0], vector=legs[1])
+    return Fused(slots=slots, scores=scores, lexical=legs[0], vector=legs[1])
+
+
+def _added_up(slots: NDArray[np.int64], contributions: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Each slot once with the sum of its contributions, best first, equal sums by slot. A slot occurs at most twice: once a leg."""
+    by_slot = slots.argsort(kind="stable")
+    slots, scores = slots[by_slot], contributions[by_slot]
+    twice = np.flatnonzero(slots[1:] == slots[:-1])
+    if len(twice):
+        scores[twice] += scores[twice + 1]
+        once = np.ones(len(slots), np.bool_)
+        once[twice + 1] = False
+        slots, scores = slots[once], scores[once]
+    order = (-scores).argsort(kind="stable")
+    return slots[order], scores[order]
 
 
 def single(ranking: Ranking, leg: Literal["lexical", "vector"]) -> Fused:
@@ -94,11 +104,11 @@ def single(ranking: Ranking, leg: Literal["lexical", "vector"]) -> Fused:
 
 
 def min_max(scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Scores scaled to [0, 1]; all 1 if they are all equal."""
+    """Scores, best first, scaled to [0, 1]; all 1 if they are all equal."""
     if not len(scores):
         return np.empty(0, np.float64)
     exact = scores.astype(np.float64)
-    low, high = exact.min(), exact.max()
+    low, high = exact[-1], exact[0]
     if high <= low:
         return np.ones(len(exact), np.float64)
     scaled: NDArray[np.float64] = (exact - low) / (high - low)

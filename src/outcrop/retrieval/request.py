@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -16,6 +17,7 @@ from outcrop.model import Recipe, SearchMode
 from outcrop.retrieval.fusion import Fusion
 
 _QUERY_CHARACTERS_MAX = 100_000
+_UNIT_TOLERANCE = 1e-6
 
 
 class Request(msgspec.Struct, frozen=True, eq=False):
@@ -92,13 +94,14 @@ def _checked_vector(vector: ArrayLike, recipe: Recipe) -> NDArray[np.float32]:
         raise InvalidQuery(
             f"the vector has shape {array.shape}; this generation's vectors have shape ({recipe.dimension},)", parameter="vector"
         )
-    length = float(np.linalg.norm(array))
-    if not np.isfinite(length):
+    length = math.sqrt(array @ array)
+    if not math.isfinite(length):
         raise InvalidQuery("the vector holds NaN, infinity or numbers too large", parameter="vector")
     if recipe.metric == "cosine":
         if length == 0.0:
             raise InvalidQuery("the vector is all zeros, which has no direction to compare by cosine", parameter="vector")
-        array = array / np.float32(length)
+        if abs(length - 1.0) > _UNIT_TOLERANCE:
+            array = array / np.float32(length)
     return array
 
 

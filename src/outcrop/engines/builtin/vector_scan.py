@@ -6,6 +6,8 @@ nothing, the interpreter lock is released, and a row's score does not depend on 
 
 from __future__ import annotations
 
+from math import isfinite
+
 import faiss
 import numpy as np
 from numpy.typing import NDArray
@@ -54,11 +56,15 @@ def exact_nearest(
 
 def best(rows: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The `k` best of these rows in order: higher scores first, equal scores by row, scores that are not finite left out."""
-    finite = np.isfinite(scores)
-    if not finite.all():
+    order = (-scores).argsort()
+    rows, scores = rows[order], scores[order]
+    if len(scores) and not (isfinite(scores[0]) and isfinite(scores[-1])):  # infinities sort to an end, and NaN to the last
+        finite = np.isfinite(scores)
         rows, scores = rows[finite], scores[finite]
-    order = np.lexsort((rows, -scores))[:k]
-    return rows[order], scores[order]
+    if (scores[1:] == scores[:-1]).any():
+        order = np.lexsort((rows, -scores))
+        rows, scores = rows[order], scores[order]
+    return rows[:k], scores[:k]
 
 
 def scores_of_rows(

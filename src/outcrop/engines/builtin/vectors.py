@@ -28,6 +28,7 @@ VECTORS_FILE = "vectors.f32"
 INDEX_FILE = "index.faiss"
 
 _FLOAT = np.dtype("<f4")
+_UNIT_TOLERANCE = 1e-6
 _KINDS = {"hnsw": "IndexHNSWSQ", "ivf_flat": "IndexIVFFlat", "ivf_pq": "IndexIVFPQ"}
 # Without the precomputed tables opening takes no time; with them an L2 index of product codes would compute them each time.
 _READ_FLAGS = faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE
@@ -172,7 +173,9 @@ class VectorPart:
 
     def _prepared(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
         prepared = np.ascontiguousarray(vector, np.float32)
-        return normalized(prepared) if self._metric == "cosine" else prepared
+        if self._metric != "cosine" or abs(float(prepared @ prepared) - 1.0) < _UNIT_TOLERANCE:
+            return prepared
+        return normalized(prepared)
 
     def _open_mapping(self) -> tuple[NDArray[np.float32], Any]:
         mapping = self._mapping
