@@ -1,7 +1,7 @@
 """What does a hybrid search cost over the slower of its two raw legs?
 
 Measured: milliseconds a query for Tantivy and FAISS called directly on the generation's own files, and for Outcrop's searches with
-the documents of ten hits fetched; nothing is cached; one caller, the runs taking turns in one process, never two of them on the same query in turn.
+the documents of ten hits fetched; nothing is cached; one caller; the runs take turns in one process, each with another query.
 Corpus: ../shared/data/text (181,095 short texts; generated ones where it is absent), embedder `static`, default recipe and a legs'
 depth of 100. Queries: titles and first words sampled from the corpus, a third claims of SciFact. Seed 20260.
 Run: python -m benchmarks.latency

@@ -27,9 +27,9 @@ def rows(folder: Path, embedder: str, cache: Path) -> list[tuple[Any, ...]]:
         collection = db.collection(name) if name in db.collections() else _built(db, name, folder, embedder)
         weighted = evaluation.evaluate(collection, judged)
         rrf = evaluation.evaluate(collection, judged, fusion="rrf")
-    found = [_row(folder.name, embedder, one.mode, one, None) for one in weighted.modes if one.mode != "hybrid"]
+    found = [_row(folder.name, embedder, one.mode, one, verdict=None) for one in weighted.modes if one.mode != "hybrid"]
     for fusion, result in (("weighted", weighted), ("rrf", rrf)):
-        found.append(_row(folder.name, embedder, f"hybrid, {fusion}", result.mode("hybrid"), result.verdict))
+        found.append(_row(folder.name, embedder, f"hybrid, {fusion}", result.mode("hybrid"), verdict=result.verdict))
     return found
 
 
@@ -54,7 +54,7 @@ def _built(db: outcrop.Database, name: str, folder: Path, embedder: str) -> Coll
 
 
 def _row(
-    name: str, embedder: str, search: str, found: evaluation.ModeEvaluation, verdict: evaluation.Verdict | None
+    name: str, embedder: str, search: str, found: evaluation.ModeEvaluation, *, verdict: evaluation.Verdict | None
 ) -> tuple[Any, ...]:
     query_ms = 1000 * found.took_seconds / found.query_count
     difference = ("", "") if verdict is None else (f"{verdict.difference:+.3f}", f"{verdict.low:+.3f} to {verdict.high:+.3f}")

@@ -55,7 +55,7 @@ def measure(chosen: Settings) -> Result:
         vectors = [vector / np.linalg.norm(vector) for vector in map(embedder.embed_query, texts) if np.any(vector)]
         stored, buckets = _stored_vectors(generation), _buckets(generation)
     index = BuiltinEngine().open(generation.recipe, Path(generation.path))
-    rows = _rows(index, np.array(vectors), stored, buckets, chosen.seed)
+    rows = _rows(index, np.array(vectors), stored, buckets, seed=chosen.seed)
     index.close()
     recalls = [float(row[2]) for row in rows]
     plain, worst = recalls[0], min(recalls)
@@ -77,7 +77,7 @@ def measure(chosen: Settings) -> Result:
 
 
 def _rows(
-    index: GenerationIndex, vectors: NDArray[np.float32], stored: NDArray[np.float32], buckets: NDArray[np.int64], seed: int
+    index: GenerationIndex, vectors: NDArray[np.float32], stored: NDArray[np.float32], buckets: NDArray[np.int64], *, seed: int
 ) -> tuple[tuple[Any, ...], ...]:
     cases = {_name(share): (_filter(share), _mask(share, buckets)) for share in SELECTIVITIES}
     exact = {name: _exact_scores(vectors, stored, mask) for name, (_, mask) in cases.items()}

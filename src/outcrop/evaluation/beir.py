@@ -78,7 +78,7 @@ def load_golden(path: str | Path) -> JudgedQueries:
     queries: dict[str, str] = {}
     judgements: dict[str, dict[str, int]] = {}
     for line, record in _records(path):
-        query_id = _text_field(path, line, record, "id", str(line))
+        query_id = _text_field(path, line, record, "id", default=str(line))
         if query_id in queries:
             raise _invalid(path, line, f"the query id {query_id!r} was used by an earlier line; give every query its own")
         queries[query_id] = _query_text(path, line, _text_field(path, line, record, "query"))
@@ -167,7 +167,7 @@ def _query_text(path: Path, line: int, text: str) -> str:
     return text
 
 
-def _text_field(path: Path, line: int, record: dict[str, object], name: str, default: str | None = None) -> str:
+def _text_field(path: Path, line: int, record: dict[str, object], name: str, *, default: str | None = None) -> str:
     if name not in record and default is not None:
         return default
     if name not in record:

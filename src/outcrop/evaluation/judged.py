@@ -196,7 +196,7 @@ def _evaluate_mode(collection: Searchable, judged: JudgedQueries, mode: SearchMo
     rankings: dict[str, tuple[RankedDocument, ...]] = {}
     started = time.perf_counter()
     for query_id in judged.judgements:
-        rankings[query_id] = _search(collection, query_id, judged.queries[query_id], mode, settings)
+        rankings[query_id] = _search(collection, query_id, judged.queries[query_id], mode=mode, settings=settings)
     took_seconds = time.perf_counter() - started
     run = Run(name=mode, rankings=rankings)
     measures = measure(run, judged)
@@ -212,7 +212,9 @@ def _evaluate_mode(collection: Searchable, judged: JudgedQueries, mode: SearchMo
     )
 
 
-def _search(collection: Searchable, query_id: str, text: str, mode: SearchMode, settings: _Settings) -> tuple[RankedDocument, ...]:
+def _search(
+    collection: Searchable, query_id: str, text: str, *, mode: SearchMode, settings: _Settings
+) -> tuple[RankedDocument, ...]:
     hits = collection.search(
         text,
         k=settings.k,

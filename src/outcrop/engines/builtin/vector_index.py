@@ -128,7 +128,7 @@ def nearest(
     if index is None or selected * selected <= _work(facts, k) * row_count:
         return exact_nearest(vectors, vector, k, metric, mask=mask)
     _search_on_one_thread()
-    parameters = None if selected == row_count else _filtered(facts, mask, selected)
+    parameters = None if mask is None or selected == row_count else _filtered(facts, mask, selected)
     labels = index.search(vector[None], _fetched(facts, k), params=parameters)[1][0]
     rows = labels[labels >= 0]
     if len(rows) < min(k, selected):
@@ -162,9 +162,9 @@ def _fetched(facts: VectorFacts, k: int) -> int:
     return min(k + spare, facts.row_count)
 
 
-def _filtered(facts: VectorFacts, mask: NDArray[np.bool_] | None, selected: int) -> Any:
+def _filtered(facts: VectorFacts, mask: NDArray[np.bool_], selected: int) -> Any:
     """Search parameters for a mask: as many *selected* rows must be met as an unfiltered search meets rows."""
-    selector = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))  # type: ignore[arg-type]
+    selector = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
     widened = facts.row_count / selected
     if facts.kind == "hnsw":
         return faiss.SearchParametersHNSW(efSearch=ceil(facts.parameters["ef_search"] * widened), sel=selector)
