@@ -131,8 +131,8 @@ def test_fusion_takes_a_weight(rocks: Collection) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "give a query"),
-        ({"query": "   "}, "give a query"),
+        ({}, "the query is empty"),
+        ({"query": "   "}, "the query is empty"),
         ({"query": 7}, "must be text"),
         ({"query": "x", "k": 0}, "k is 0"),
         ({"query": "x", "k": True}, "k is True"),

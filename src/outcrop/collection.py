@@ -351,7 +351,12 @@ class Collection:
             yield open_source(source)  # type: ignore[arg-type]  # it checks the type and says what it takes
             return
         if pointer.read(self._folder) is None:
-            raise NothingToBuild(f"collection {self.name!r} has no documents yet: give build() a source", collection=self.name)
+            ready = [one.number for one in catalog.generations(self._folder)]
+            raise NothingToBuild(
+                f"collection {self.name!r} has no active generation whose documents could be built anew: give a source"
+                + (f", or promote generation {ready[-1]} first" if ready else ""),
+                collection=self.name,
+            )
         with pinned(self._pin(None)) as opened:
             same_space = recipe.embedder is None or opened.manifest.recipe.embedder == recipe.embedder
             yield OwnDocuments(opened.documents, opened.name.number, keep_vectors=same_space)

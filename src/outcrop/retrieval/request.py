@@ -111,7 +111,7 @@ def _mode(asked: str | None, text: str, recipe: Recipe, *, vector_given: bool) -
     has_text = bool(text.strip())
     can_embed = recipe.embedder is not None and has_text
     if not has_text and not vector_given:
-        raise InvalidQuery("give a query, a vector or both; to list documents by a filter use scan(where=...)", parameter="query")
+        raise InvalidQuery("the query is empty: give a query, a vector or both", parameter="query")
     if asked in ("lexical", "hybrid") and not has_text:
         raise InvalidQuery(f"mode {asked!r} needs a text query; with a vector alone use mode 'vector'", parameter="query")
     if asked in ("vector", "hybrid") and not (vector_given or can_embed):
