@@ -51,7 +51,9 @@ def open(path: str | os.PathLike[str] | None = None, *, config: Config | None = 
     choice = registry.choose(configured)
     if not folder.is_dir():
         if read_only:
-            raise NotFound(f"there is no database at {folder}; build a collection to make one, or name the folder of another", path=folder)
+            raise NotFound(
+                f"there is no database at {folder}; build a collection to make one, or name the folder of another", path=folder
+            )
         with files.storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
     reason = choice.running.reason

@@ -141,7 +141,9 @@ class Explanation(msgspec.Struct, frozen=True):
         lines = [f"{self.score:.4f} by {self.fusion}"]
         for leg in self.legs:
             share = f", normalised {leg.normalized_score:.4f} x weight {leg.weight:.3g} = {leg.contribution:.4f}"
-            lines.append(f"  {leg.leg}: rank {leg.rank}, raw {leg.raw_score:.4f}{share if leg.contribution != leg.raw_score else ''}")
+            lines.append(
+                f"  {leg.leg}: rank {leg.rank}, raw {leg.raw_score:.4f}{share if leg.contribution != leg.raw_score else ''}"
+            )
             lines += [
                 f"    {term.term} in {term.field}: {term.score:.4f}"
                 f" (tf {term.term_frequency:g}, df {term.document_frequency}, idf {term.idf:.3f})"
