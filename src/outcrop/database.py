@@ -49,13 +49,7 @@ def open(path: str | os.PathLike[str] | None = None, *, config: Config | None = 
         raise InvalidConfig("no folder was given: outcrop.open(path)", key="path")
     folder = configured.path
     choice = registry.choose(configured)
-    if not folder.is_dir():
-        if read_only:
-            raise NotFound(
-                f"there is no database at {folder}; build a collection to make one, or name the folder of another", path=folder
-            )
-        with files.storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder, read_only=read_only)
     reason = choice.running.reason
     shared = Shared(
         config=configured,
@@ -69,8 +63,22 @@ def open(path: str | os.PathLike[str] | None = None, *, config: Config | None = 
 
 
 def _refuse_file(path: str | os.PathLike[str] | None) -> None:
-    if path is not None and Path(path).exists() and not Path(path).is_dir():
-        raise StorageFailed(f"{os.fspath(path)} is a file; a database is a folder", path=path)
+    if path is None:
+        return
+    with files.storage_errors(Path(path)):
+        if Path(path).exists() and not Path(path).is_dir():
+            raise StorageFailed(f"{os.fspath(path)} is a file; a database is a folder", path=path)
+
+
+def _make_folder(folder: Path, *, read_only: bool) -> None:
+    with files.storage_errors(folder):
+        if folder.is_dir():
+            return
+        if read_only:
+            raise NotFound(
+                f"there is no database at {folder}; build a collection to make one, or name the folder of another", path=folder
+            )
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 class Database:
