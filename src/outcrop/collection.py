@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,21 +14,21 @@ import msgspec
 from numpy.typing import ArrayLike
 
 from outcrop import filters
-from outcrop.analysis import analyzer as named_analyzer
 from outcrop.builds import promotion
 from outcrop.builds.builder import BuildPlan, OnError, build
+from outcrop.builds.ingredients import Ingredients, mix
 from outcrop.builds.own_documents import OwnDocuments
 from outcrop.config import Config
-from outcrop.embedding import CachedEmbedder, Embedder, EmbeddingCache, resolve
+from outcrop.embedding import CachedEmbedder, Embedder, EmbeddingCache
 from outcrop.engines.registry import Choice
-from outcrop.errors import Closed, InvalidConfig, NoActiveGeneration, NothingToBuild, ReadOnly
+from outcrop.errors import Closed, Damaged, InvalidConfig, InvalidInput, NoActiveGeneration, NothingToBuild, ReadOnly
 from outcrop.files import size_bytes
 from outcrop.filters import Filter
 from outcrop.generations import catalog, checks, pointer
 from outcrop.generations.catalog import Damage
 from outcrop.generations.layout import ACTIVE, CollectionFolder, GenerationName
 from outcrop.generations.record import CollectionRecord
-from outcrop.ingest import BadRecord, Chunker, ProgressSink, Source, open_source, resolve_chunker
+from outcrop.ingest import BadRecord, Chunker, ProgressSink, Source, open_source
 from outcrop.model import Document, GenerationInfo, IndexKind, IndexSpec, Recipe, Stats
 from outcrop.retrieval.executor import Executor
 from outcrop.retrieval.fusion import Fusion
@@ -36,7 +37,7 @@ from outcrop.retrieval.hits import Degraded, Hits
 from outcrop.retrieval.request import Options, prepare
 
 GenerationLike = GenerationInfo | int | str
-_UNKNOWN_VECTOR_WEIGHT = 0.4
+_log = logging.getLogger("outcrop")
 _OTHERS_OPEN_MAX = 4
 
 
@@ -58,14 +59,12 @@ class Collection:
     search.
     """
 
-    def __init__(
-        self, folder: CollectionFolder, record: CollectionRecord, shared: Shared, embedder: Embedder | None = None
-    ) -> None:
+    def __init__(self, folder: CollectionFolder, record: CollectionRecord, shared: Shared, ingredients: Ingredients) -> None:
         self.name = record.name
         self._folder = folder
         self._record = record
         self._shared = shared
-        self._given = {} if embedder is None else {embedder.identity.spec: embedder}
+        self._ingredients = ingredients
         self._active_path = os.path.join(folder.path, ACTIVE)
         self._lock = threading.Lock()
         self._current: tuple[str, OpenGeneration] | None = None
@@ -75,7 +74,7 @@ class Collection:
     def __repr__(self) -> str:
         if self._closed:
             return f"Collection({self.name!r}, closed)"
-        active = pointer.read(self._folder)
+        active = catalog.active_or_none(self._folder)
         return f"Collection({self.name!r}, {f'generation {active.number} active' if active else 'no active generation'})"
 
     @property
@@ -154,15 +153,23 @@ class Collection:
         self._check_open(writes=True)
         if on_error not in ("stop", "skip"):
             raise InvalidConfig(f"on_error is {on_error!r}; use 'stop' or 'skip'", key="on_error")
-        recipe, used, cutter = self._recipe(embedder, chunker, analyzer, index)
-        cached = None if used is None else CachedEmbedder(used, self._shared.embedding_cache)
-        with self._source(source, recipe) as opened:
+        mixed = mix(
+            self._ingredients,
+            self._record_to_follow(),
+            self._shared.choice.engine,
+            embedder=embedder,
+            chunker=chunker,
+            analyzer=analyzer,
+            index=index,
+        )
+        cached = None if mixed.embedder is None else CachedEmbedder(mixed.embedder, self._shared.embedding_cache)
+        with self._source(source, mixed.recipe) as opened:
             plan = BuildPlan(
                 folder=self._folder,
                 source=opened,
-                recipe=recipe,
+                recipe=mixed.recipe,
                 embedder=cached,
-                chunker=cutter,
+                chunker=mixed.chunker,
                 config=self._shared.config,
                 on_error=on_error,
                 on_skip=on_skip,
@@ -183,13 +190,14 @@ class Collection:
         checks.check(self._folder.generation(name))
         return self._promote(name)
 
-    def rollback(self) -> GenerationInfo:
-        """Put the generation live again that the active one was promoted from; a second rollback rolls forward.
+    def rollback(self, to: GenerationLike | None = None) -> GenerationInfo:
+        """Put the generation live again that the active one was promoted from, or the one named by `to`; a second rollback rolls
+        forward.
 
-        Raises `NothingToRollBack`, `CollectionLocked`.
+        Raises `NothingToRollBack`, `UnknownGeneration`, `CollectionLocked`.
         """
         self._check_open(writes=True)
-        return promotion.rollback(self._folder, self._shared.config)
+        return promotion.rollback(self._folder, self._shared.config, None if to is None else catalog.find(self._folder, to))
 
     def generations(self) -> list[GenerationInfo]:
         """Every finished generation, oldest first."""
@@ -210,8 +218,11 @@ class Collection:
 
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Documents by id, in the order asked; unknown ids are left out."""
+        wanted = [ids] if isinstance(ids, str) else ids
+        if not isinstance(wanted, Iterable) or not all(isinstance(one, str) for one in wanted):
+            raise InvalidInput(f"get() takes ids, which are text, found {ids!r:.80}")
         with pinned(self._pin(None)) as opened:
-            return opened.documents.get([ids] if isinstance(ids, str) else list(ids))
+            return opened.documents.get(list(wanted))
 
     def count(self, where: str | Mapping[str, Any] | Filter | None = None) -> int:
         """How many documents there are, or how many a filter selects. With a filter it reads every document's metadata."""
@@ -233,7 +244,7 @@ class Collection:
         """The state of the collection."""
         self._check_open()
         generations = self.generations()
-        active = next((one for one in generations if one.status == "active"), None)
+        active = self.active
         fields: tuple[str, ...] = ()
         if active is not None:
             with pinned(self._pin(None)) as opened:
@@ -285,11 +296,7 @@ class Collection:
             return current[1]
         if target is None or self._closed:
             self._check_open()
-            raise NoActiveGeneration(
-                f"collection {self.name!r} has no active generation: build one and promote it"
-                f" (outcrop build {self.name} SOURCE --promote)",
-                collection=self.name,
-            )
+            raise self._none_active()
         name = pointer.parse_target(self._folder, target)
         opened = self._open_other(name)
         with self._lock:
@@ -302,6 +309,15 @@ class Collection:
             previous[1].retire()
         return opened
 
+    def _none_active(self) -> NoActiveGeneration:
+        ready = [one.number for one in catalog.generations(self._folder)]
+        advice = (
+            f"promote generation {ready[-1]} (outcrop promote {self.name} {ready[-1]})"
+            if ready
+            else f"build one and promote it (outcrop build {self.name} SOURCE --promote)"
+        )
+        return NoActiveGeneration(f"collection {self.name!r} has no active generation: {advice}", collection=self.name)
+
     def _open_other(self, name: GenerationName) -> OpenGeneration:
         """A generation, opened at most once at a time; a few are kept open besides the active one."""
         with self._lock:
@@ -311,39 +327,17 @@ class Collection:
             if name not in self._others:
                 while len(self._others) >= _OTHERS_OPEN_MAX:
                     self._others.pop(next(iter(self._others))).retire()
-                self._others[name] = OpenGeneration(self._folder, name, self._shared.config, self._given)
+                self._others[name] = OpenGeneration(self._folder, name, self._shared.config, self._ingredients.embedders)
             return self._others[name]
 
-    def _recipe(
-        self,
-        embedder: str | Embedder | None,
-        chunker: str | Chunker | None,
-        analyzer: str | None,
-        index: IndexKind | IndexSpec | None,
-    ) -> tuple[Recipe, Embedder | None, Chunker]:
-        """The recipe of a new generation: what is given, else the active generation's, else the collection's."""
-        active = self.active
-        record = self._record if active is None else self._record.following(active.recipe)
-        used = self._resolved(record.embedder if embedder is None else embedder)
-        cutter = resolve_chunker(record.chunker if chunker is None else chunker)
-        named_analyzer(record.analyzer if analyzer is None else analyzer)  # refuses an unknown name now
-        recipe = Recipe(
-            engine=self._shared.choice.engine,
-            embedder=None if used is None else used.identity,
-            dimension=None if used is None else used.identity.dimension,
-            metric=record.metric,
-            chunker=cutter.spec,
-            analyzer=record.analyzer if analyzer is None else analyzer,
-            index=record.index if index is None else index if isinstance(index, IndexSpec) else IndexSpec(kind=index),
-            vector_weight=_UNKNOWN_VECTOR_WEIGHT if used is None else used.vector_weight,
-        )
-        return recipe, used, cutter
-
-    def _resolved(self, embedder: str | Embedder) -> Embedder | None:
-        if isinstance(embedder, str):
-            return self._given.get(embedder) or resolve(embedder, openai_base_url=self._shared.config.openai_base_url)
-        self._given[embedder.identity.spec] = embedder
-        return embedder
+    def _record_to_follow(self) -> CollectionRecord:
+        """What a build leaves as it is: the active generation's recipe, or the collection's own where that cannot be read."""
+        try:
+            active = self.active
+        except Damaged as error:
+            _log.warning("%s; building collection %r with what it was created with", error, self.name)
+            active = None
+        return self._record if active is None else self._record.following(active.recipe)
 
     @contextmanager
     def _source(self, source: object, recipe: Recipe) -> Iterator[Source]:

@@ -13,16 +13,17 @@ from uuid import uuid4
 
 from outcrop import files
 from outcrop.analysis import analyzer as named_analyzer
+from outcrop.builds.ingredients import Ingredients, as_index_spec
 from outcrop.collection import Collection, Shared
 from outcrop.config import Config, load
-from outcrop.embedding import Embedder, EmbeddingCache, default_spec, resolve
+from outcrop.embedding import Embedder, EmbeddingCache, default_spec
 from outcrop.engines import registry
 from outcrop.errors import Closed, CollectionExists, InvalidConfig, NotFound, ReadOnly, StorageFailed, UnknownCollection
 from outcrop.generations import locks, record
 from outcrop.generations.journal import Journal, now
-from outcrop.generations.layout import FORMAT, CollectionFolder, check_collection_name
+from outcrop.generations.layout import COLLECTION_FILE, FORMAT, CollectionFolder, check_collection_name
 from outcrop.generations.record import CollectionRecord
-from outcrop.ingest import Chunker, resolve_chunker
+from outcrop.ingest import Chunker
 from outcrop.model import IndexKind, IndexSpec, Metric, Running
 from outcrop.retrieval.executor import Executor
 from outcrop.retrieval.hits import Degraded
@@ -118,7 +119,10 @@ class Database:
     def collections(self) -> list[str]:
         """The names of the collections, sorted."""
         self._check_open()
-        return sorted(entry.parent.name for entry in self.path.glob("*/collection.json") if not entry.parent.name.startswith("."))
+        with files.storage_errors(self.path):
+            folders = [entry for entry in self.path.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
+            closed = [folder for folder in folders if not os.access(folder, os.X_OK)]  # there, though it cannot be looked at
+            return sorted(one.name for one in folders if one in closed or (one / COLLECTION_FILE).is_file())
 
     def create_collection(
         self,
@@ -141,7 +145,8 @@ class Database:
         check_collection_name(name)
         if metric not in get_args(Metric):
             raise InvalidConfig(f"metric {metric!r} is unknown; use 'cosine', 'dot' or 'l2'", key="metric")
-        used = resolve(self._default_embedder() if embedder is None else embedder, openai_base_url=self.config.openai_base_url)
+        ingredients = Ingredients(self.config)
+        used = ingredients.embedder(self._default_embedder() if embedder is None else embedder)
         made = CollectionRecord(
             format=FORMAT,
             name=name,
@@ -149,12 +154,12 @@ class Database:
             created_at=now(),
             embedder="none" if used is None else used.identity.spec,
             metric=metric,
-            chunker=resolve_chunker(chunker).spec,
+            chunker=ingredients.chunker(chunker).spec,
             analyzer=named_analyzer(analyzer).name,
-            index=index if isinstance(index, IndexSpec) else IndexSpec(kind=index),
+            index=as_index_spec(index),
         )
         self._make_folder(made)
-        return self.collection(name, embedder=used)
+        return self._opened(name, ingredients)
 
     def collection(self, name: str, *, embedder: Embedder | None = None) -> Collection:
         """Open a collection. `embedder` is needed only if it was built with an embedder of your own.
@@ -162,13 +167,11 @@ class Database:
         Raises `UnknownCollection`, with the nearest name there is.
         """
         self._check_open()
-        folder = self._existing(name)
-        with self._lock:
-            opened = self._collections.get(name)
-            if opened is None or opened.closed or embedder is not None:
-                opened = Collection(folder, record.read(folder), self._shared, embedder)
-                self._collections[name] = opened
-            return opened
+        if embedder is None:
+            return self._opened(name, None)
+        ingredients = Ingredients(self.config)
+        ingredients.embedder(embedder)
+        return self._opened(name, ingredients)
 
     def drop_collection(self, name: str) -> None:
         """Remove a collection with everything in it. Raises `UnknownCollection`, `CollectionLocked`."""
@@ -199,6 +202,17 @@ class Database:
         self._shared.executor.close()
         self._shared.embedding_cache.close()
 
+    def _opened(self, name: str, ingredients: Ingredients | None) -> Collection:
+        """The collection, opened once; opened anew where the caller brings ingredients of their own."""
+        folder = self._existing(name)
+        with self._lock:
+            opened = self._collections.get(name)
+            if opened is None or opened.closed or ingredients is not None:
+                brought = Ingredients(self.config) if ingredients is None else ingredients
+                opened = Collection(folder, record.read(folder), self._shared, brought)
+                self._collections[name] = opened
+            return opened
+
     def _default_embedder(self) -> str:
         configured = self.config.embedder
         return default_spec() if configured == "auto" else configured
@@ -226,7 +240,9 @@ class Database:
     def _existing(self, name: str) -> CollectionFolder:
         check_collection_name(name)
         folder = CollectionFolder(self.path / name)
-        if not folder.collection_file.is_file():
+        with files.storage_errors(folder.path):
+            exists = folder.collection_file.is_file()
+        if not exists:
             there = self.collections()
             near = get_close_matches(name, there, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(there)}" if there else "there is none yet"

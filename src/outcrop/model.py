@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from difflib import get_close_matches
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from outcrop.errors import InvalidDocument
+from outcrop.document_rules import check_id, check_texts, checked_metadata, checked_vector
+from outcrop.errors import InvalidConfig
 
 SearchMode = Literal["lexical", "vector", "hybrid"]
 Metric = Literal["cosine", "dot", "l2"]
 Status = Literal["building", "ready", "active", "archived", "damaged"]
-
-ID_BYTES_MAX = 512
-METADATA_DEPTH_MAX = 8
-_INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**63 - 1
 
 
 class Document(msgspec.Struct, frozen=True, eq=False):
@@ -43,11 +37,11 @@ class Document(msgspec.Struct, frozen=True, eq=False):
     vector: Any = None
 
     def __post_init__(self) -> None:
-        _check_id(self.id)
-        _check_texts(self)
-        _set(self, "metadata", _checked_metadata(self.id, self.metadata))
+        check_id(self.id)
+        check_texts(self.id, text=self.text, title=self.title, source=self.source)
+        _set(self, "metadata", checked_metadata(self.id, self.metadata))
         if self.vector is not None:
-            _set(self, "vector", _checked_vector(self.id, self.vector))
+            _set(self, "vector", checked_vector(self.id, self.vector))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Document):
@@ -141,9 +135,8 @@ class Explanation(msgspec.Struct, frozen=True):
         lines = [f"{self.score:.4f} by {self.fusion}"]
         for leg in self.legs:
             share = f", normalised {leg.normalized_score:.4f} x weight {leg.weight:.3g} = {leg.contribution:.4f}"
-            lines.append(
-                f"  {leg.leg}: rank {leg.rank}, raw {leg.raw_score:.4f}{share if leg.contribution != leg.raw_score else ''}"
-            )
+            plain = (leg.weight, leg.normalized_score) == (1.0, leg.raw_score)  # a leg alone: nothing was scaled or weighted
+            lines.append(f"  {leg.leg}: rank {leg.rank}, raw {leg.raw_score:.4f}{'' if plain else share}")
             lines += [
                 f"    {term.term} in {term.field}: {term.score:.4f}"
                 f" (tf {term.term_frequency:g}, df {term.document_frequency}, idf {term.idf:.3f})"
@@ -176,6 +169,8 @@ IndexKind = Literal["auto", "flat", "hnsw", "ivf_flat", "ivf_pq"]
 class IndexSpec(msgspec.Struct, frozen=True):
     """Which vector index to build. `auto` chooses by size; a parameter that is None is chosen from the data.
 
+    Raises `InvalidConfig` for an unknown kind, or a parameter that is no whole number of at least 1.
+
     `m`, `ef_construction`, `ef_search` are HNSW's; `nlist`, `nprobe` are IVF's; `pq_bytes` is the code size of `ivf_pq` in bytes.
     """
 
@@ -186,6 +181,18 @@ class IndexSpec(msgspec.Struct, frozen=True):
     nlist: int | None = None
     nprobe: int | None = None
     pq_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(IndexKind):
+            near = get_close_matches(str(self.kind), get_args(IndexKind), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InvalidConfig(
+                f"index {self.kind!r} is unknown{hint if hint else '.'} There are: {', '.join(get_args(IndexKind))}", key="index"
+            )
+        for name in ("m", "ef_construction", "ef_search", "nlist", "nprobe", "pq_bytes"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InvalidConfig(f"index parameter {name} is {value!r}; it must be a whole number of at least 1", key=name)
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -268,125 +275,6 @@ class Stats(msgspec.Struct, frozen=True):
     index_lag: int
     fields: tuple[str, ...]
     generations: tuple[GenerationInfo, ...]
-
-
-def _check_id(document_id: object) -> None:
-    if not isinstance(document_id, str):
-        raise InvalidDocument(
-            f"a document id must be text, found {type(document_id).__name__}: {document_id!r:.60}", document_id=document_id
-        )
-    if not document_id:
-        raise InvalidDocument("a document id must not be empty", document_id=document_id)
-    try:
-        size_bytes = len(document_id.encode())
-    except UnicodeEncodeError:
-        raise InvalidDocument(
-            f"document id {document_id!r:.60} is not valid Unicode (it holds a lone surrogate)", document_id=document_id
-        ) from None
-    if size_bytes > ID_BYTES_MAX:
-        raise InvalidDocument(
-            f"document id {document_id[:40]!r}... is {size_bytes} bytes long; the limit is {ID_BYTES_MAX}", document_id=document_id
-        )
-    if not document_id.isprintable() and any(unicodedata.category(character) == "Cc" for character in document_id):
-        raise InvalidDocument(
-            f"document id {document_id!r:.60} holds a control character; ids may hold any other Unicode text",
-            document_id=document_id,
-        )
-
-
-def _check_texts(document: Document) -> None:
-    for name in ("text", "title", "source"):
-        value = getattr(document, name)
-        if value is None and name != "text":
-            continue
-        if not isinstance(value, str):
-            raise InvalidDocument(
-                f"document {document.id!r}: {name} must be text, found {type(value).__name__}", document_id=document.id
-            )
-        if not _encodable(value):
-            raise InvalidDocument(
-                f"document {document.id!r}: {name} is not valid Unicode (it holds a lone surrogate)", document_id=document.id
-            )
-
-
-def _encodable(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _checked_metadata(document_id: str, metadata: object) -> dict[str, Any]:
-    if not isinstance(metadata, Mapping):
-        raise InvalidDocument(
-            f"document {document_id!r}: metadata must be a mapping, found {type(metadata).__name__}", document_id=document_id
-        )
-    copied: dict[str, Any] = _copied(document_id, metadata, "metadata", 1)
-    return copied
-
-
-def _copied(document_id: str, value: Any, path: str, depth: int) -> Any:
-    """A deep copy of a JSON value, checked."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        if not _encodable(value):
-            raise InvalidDocument(f"document {document_id!r}: {path} is not valid Unicode", document_id=document_id)
-        return value
-    if isinstance(value, int | float | np.integer | np.floating):
-        return _checked_number(document_id, value, path)
-    if depth > METADATA_DEPTH_MAX:
-        raise InvalidDocument(
-            f"document {document_id!r}: {path} is nested deeper than {METADATA_DEPTH_MAX} levels", document_id=document_id
-        )
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str) or not key or not _encodable(key):
-                raise InvalidDocument(
-                    f"document {document_id!r}: {path} has the key {key!r}; keys must be non-empty text", document_id=document_id
-                )
-        return {key: _copied(document_id, item, f"{path}.{key}", depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_copied(document_id, item, f"{path}[{position}]", depth + 1) for position, item in enumerate(value)]
-    raise InvalidDocument(
-        f"document {document_id!r}: {path} is a {type(value).__name__};"
-        " metadata holds text, numbers, booleans, null, lists and objects",
-        document_id=document_id,
-    )
-
-
-def _checked_number(document_id: str, value: float | np.integer | np.floating, path: str) -> int | float:
-    if isinstance(value, int | np.integer):
-        if not _INTEGER_MIN <= value <= _INTEGER_MAX:
-            raise InvalidDocument(
-                f"document {document_id!r}: {path} is {value}, which does not fit in 64 bits; store it as text",
-                document_id=document_id,
-            )
-        return int(value)
-    if not math.isfinite(value):
-        raise InvalidDocument(f"document {document_id!r}: {path} is {value}; numbers must be finite", document_id=document_id)
-    return float(value)
-
-
-def _checked_vector(document_id: str, vector: ArrayLike | Sequence[float]) -> NDArray[np.float32]:
-    try:
-        array = np.array(vector, dtype=np.float32)  # a copy: the caller may change theirs
-    except (TypeError, ValueError) as error:
-        raise InvalidDocument(
-            f"document {document_id!r}: the vector is not a sequence of numbers ({error})", document_id=document_id
-        ) from None
-    if array.ndim != 1 or not len(array):
-        raise InvalidDocument(
-            f"document {document_id!r}: the vector must have one dimension and at least one number, found shape {array.shape}",
-            document_id=document_id,
-        )
-    if not np.isfinite(array).all():
-        raise InvalidDocument(f"document {document_id!r}: the vector holds NaN or infinity", document_id=document_id)
-    array.flags.writeable = False
-    return array
 
 
 def _set(value: msgspec.Struct, name: str, content: object) -> None:

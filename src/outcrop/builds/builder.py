@@ -96,7 +96,7 @@ def _fill(plan: BuildPlan, recipe: Recipe, name: GenerationName, prepared: Itera
             stats = index.seal()
             meter.begin("verify")
             with closing(Documents(directory)) as stored:
-                verify(index, stored, writer.counts)
+                verify(index, stored, writer.counts, analyzer=recipe.analyzer)
                 _write_manifest(plan, recipe, name, writer=writer, stats=stats, stored=stored, seconds=monotonic() - began)
         finally:
             index.close()

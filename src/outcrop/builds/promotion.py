@@ -18,17 +18,17 @@ def promote(folder: CollectionFolder, name: GenerationName, config: Config) -> G
         return _make_active(folder, name, "promote", config)
 
 
-def rollback(folder: CollectionFolder, config: Config) -> GenerationInfo:
-    """Make the generation active that the active one was promoted from. A second rollback rolls forward again."""
+def rollback(folder: CollectionFolder, config: Config, to: GenerationName | None) -> GenerationInfo:
+    """Make `to` active, or the generation that the active one was promoted from. A second rollback rolls forward again."""
     with locks.held(folder.writer_lock, timeout_seconds=config.lock_timeout_seconds, action="being written"):
-        return _make_active(folder, _previous(folder), "rollback", config)
+        return _make_active(folder, _previous(folder) if to is None else to, "rollback", config)
 
 
 def _make_active(
     folder: CollectionFolder, name: GenerationName, kind: Literal["promote", "rollback"], config: Config
 ) -> GenerationInfo:
     catalog.info(folder, name)  # raises unless the manifest is whole
-    active = pointer.read(folder)
+    active = catalog.active_or_none(folder)  # a pointer that cannot be read is mended by this very promotion
     if name != active:
         journal = Journal(folder.journal)
         intent = journal.intend(name.number, active.number if active else None, kind)

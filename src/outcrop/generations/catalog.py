@@ -23,7 +23,7 @@ class Damage(msgspec.Struct, frozen=True):
 def generations(folder: CollectionFolder) -> list[GenerationInfo]:
     """Every finished generation, by number. Unfinished and damaged ones are left out; see `damaged`."""
     promotions = done_promotions(folder)
-    active = pointer.read(folder)
+    active = active_or_none(folder)
     infos = []
     for name in folder.names():
         try:
@@ -49,7 +49,15 @@ def damaged(folder: CollectionFolder) -> list[Damage]:
 def info(folder: CollectionFolder, name: GenerationName) -> GenerationInfo:
     """One finished generation. Raises `Damaged`, also if it has no manifest."""
     sealed = manifest.required(folder.generation(name))
-    return _info(folder, name, sealed, promotions=done_promotions(folder), active=pointer.read(folder))
+    return _info(folder, name, sealed, promotions=done_promotions(folder), active=active_or_none(folder))
+
+
+def active_or_none(folder: CollectionFolder) -> GenerationName | None:
+    """The active generation's name; None also where the pointer cannot be read. For whoever mends or only shows."""
+    try:
+        return pointer.read(folder)
+    except Damaged:
+        return None
 
 
 def find(folder: CollectionFolder, generation: GenerationInfo | int | str) -> GenerationName:
@@ -67,7 +75,7 @@ def done_promotions(folder: CollectionFolder) -> list[Promotion]:
     One that was cut short between its swap and its end happened too: it is the last one intended and its generation is active.
     """
     promotions = Journal(folder.journal).promotions()
-    active = pointer.read(folder)
+    active = active_or_none(folder)
     done = [promotion for promotion in promotions if promotion.done_at is not None]
     if promotions and promotions[-1].done_at is None and active is not None and promotions[-1].generation == active.number:
         done.append(promotions[-1])

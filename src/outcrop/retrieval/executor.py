@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
-from functools import cache, partial
+from functools import partial
 from itertools import pairwise
 from time import perf_counter
 from typing import TypeVar
@@ -21,9 +21,8 @@ from outcrop.model import Chunk
 from outcrop.retrieval.explain import explanations
 from outcrop.retrieval.fusion import Fused, fuse, single
 from outcrop.retrieval.generation import OpenGeneration
-from outcrop.retrieval.hits import Degraded, Hit, Hits, TookMs
+from outcrop.retrieval.hits import Degraded, Hit, Hits, Passage, TookMs
 from outcrop.retrieval.request import Request
-from outcrop.retrieval.snippets import snippet
 
 _T = TypeVar("_T")
 _LEG_THREADS_MAX = 8
@@ -194,7 +193,7 @@ def _ordered(generation: OpenGeneration, fused: Fused, begin: int, end: int) -> 
 
 def _hits(generation: OpenGeneration, request: Request, fused: Fused, shown: _Shown) -> tuple[Hit, ...]:
     explained = explanations(generation.index, request, fused, shown.places) if request.explain else None
-    passage = _passage(generation, request.query)
+    passage = Passage(query=request.query, analyzer=generation.manifest.recipe.analyzer)
     return tuple(
         Hit(
             id=chunk.id,
@@ -214,16 +213,6 @@ def _hits(generation: OpenGeneration, request: Request, fused: Fused, shown: _Sh
         )
         for position, (chunk, place) in enumerate(zip(shown.chunks, shown.places, strict=True))
     )
-
-
-def _passage(generation: OpenGeneration, query: str) -> Callable[[str], str]:
-    """Makes snippets for a query, whose terms are found only when the first snippet is looked at."""
-
-    @cache
-    def terms() -> frozenset[str]:
-        return frozenset(generation.analyzer.terms(query))
-
-    return lambda text: snippet(text, terms(), generation.analyzer)
 
 
 def _warnings(generation: OpenGeneration, request: Request, lexical: _Timed | None) -> tuple[str, ...]:

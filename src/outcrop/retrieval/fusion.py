@@ -37,10 +37,12 @@ class Fusion(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.method not in ("weighted", "rrf"):
             raise InvalidQuery(f"fusion {self.method!r} is unknown; use 'weighted' or 'rrf'", parameter="fusion")
+        if isinstance(self.vector_weight, bool) or not isinstance(self.vector_weight, int | float | None):
+            raise InvalidQuery(f"vector_weight is {self.vector_weight!r}; it must be a number between 0 and 1", parameter="fusion")
         if self.vector_weight is not None and not 0.0 <= self.vector_weight <= 1.0:
             raise InvalidQuery(f"vector_weight is {self.vector_weight}; it must lie between 0 and 1", parameter="fusion")
-        if self.rrf_k < 1:
-            raise InvalidQuery(f"rrf_k is {self.rrf_k}; it must be at least 1", parameter="fusion")
+        if isinstance(self.rrf_k, bool) or not isinstance(self.rrf_k, int) or self.rrf_k < 1:
+            raise InvalidQuery(f"rrf_k is {self.rrf_k}; it must be a whole number of at least 1", parameter="fusion")
 
 
 class Leg(msgspec.Struct, frozen=True, eq=False):

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
 
+from outcrop.analysis import analyzer
 from outcrop.errors import MissingExtra
 from outcrop.model import Citation, Explanation, SearchMode
+from outcrop.retrieval.snippets import snippet
 
 if TYPE_CHECKING:
     import pandas
     import pyarrow
+
+
+class Passage(msgspec.Struct, frozen=True):
+    """Makes snippets for a query, whose terms are found only when a snippet is looked at."""
+
+    query: str
+    analyzer: str
+
+    def __call__(self, text: str) -> str:
+        """The best passage of a text."""
+        named = analyzer(self.analyzer)
+        return snippet(text, frozenset(named.terms(self.query)), named)
 
 
 class Hit(msgspec.Struct, frozen=True, eq=False):
@@ -36,11 +50,11 @@ class Hit(msgspec.Struct, frozen=True, eq=False):
     start: int
     end: int
     explanation: Explanation | None
-    _snippet: Callable[[str], str]
+    _snippet: Passage
 
     @property
     def snippet(self) -> str:
-        """The best passage of the text, with the query's terms between `<mark>` and `</mark>`."""
+        """The best passage of the text, with the query's terms between `<mark>` and `</mark>`. The text itself is not escaped."""
         return self._snippet(self.text)
 
     @property
