@@ -303,6 +303,8 @@ class Collection:
             if self._closed:
                 opened.retire()
                 raise Closed(f"collection {self.name!r} is closed", collection=self.name)
+            if opened.retired:  # made room for another one meanwhile: the caller tries again
+                return opened
             previous, self._current = self._current, (target, opened)
             self._others.pop(name, None)
         if previous is not None and previous[1] is not opened:
@@ -352,5 +354,5 @@ class Collection:
                 collection=self.name,
             )
         with pinned(self._pin(None)) as opened:
-            same_space = recipe.embedder is None or opened.manifest.recipe.embedder == recipe.embedder
+            same_space = opened.manifest.recipe.embedder == recipe.embedder
             yield OwnDocuments(opened.documents, opened.name.number, keep_vectors=same_space)

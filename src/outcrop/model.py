@@ -191,8 +191,8 @@ class IndexSpec(msgspec.Struct, frozen=True):
             )
         for name in ("m", "ef_construction", "ef_search", "nlist", "nprobe", "pq_bytes"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InvalidConfig(f"index parameter {name} is {value!r}; it must be a whole number of at least 1", key=name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31):
+                raise InvalidConfig(f"index parameter {name} is {value!r}; it must be a whole number from 1 to 2^31 - 1", key=name)
 
 
 class Recipe(msgspec.Struct, frozen=True):

@@ -118,7 +118,7 @@ def _write_manifest(
             uuid=name.uuid,
             created_at=now(),
             recipe=recipe,
-            source=plan.source.description,
+            source=plan.source.description.encode("utf-8", "backslashreplace").decode(),  # a path may hold any bytes
             sequence=0,
             document_count=writer.document_count,
             chunk_count=writer.chunk_count,

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from outcrop.errors import InvalidName
+from outcrop.files import storage_errors
 
 COLLECTION_FILE = "collection.json"
 JOURNAL_FILE = "journal.sqlite"
@@ -72,9 +73,10 @@ class CollectionFolder(msgspec.Struct, frozen=True):
 
     def names(self) -> list[GenerationName]:
         """Every generation's folder there is, finished or not, by number."""
-        if not self.generations.is_dir():
-            return []
-        return sorted(name for name in (parse_name(entry.name) for entry in self.generations.iterdir()) if name is not None)
+        with storage_errors(self.generations):
+            if not self.generations.is_dir():
+                return []
+            return sorted(name for name in (parse_name(entry.name) for entry in self.generations.iterdir()) if name is not None)
 
 
 def parse_name(folder_name: str) -> GenerationName | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,7 +54,8 @@ def held(path: Path, *, timeout_seconds: float, action: str) -> Iterator[None]:
         _note_owner(path)
         yield
     finally:
-        _owner_file(path).unlink(missing_ok=True)
+        with suppress(OSError):  # a hint that stays behind harms nobody; a lock would
+            _owner_file(path).unlink(missing_ok=True)
         lock.release()
 
 

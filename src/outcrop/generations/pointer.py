@@ -7,6 +7,7 @@ links it is a one-line file that holds the same text, replaced in the same way. 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from outcrop.errors import Damaged
 from outcrop.generations.layout import ACTIVE, GENERATIONS, CollectionFolder, GenerationName, parse_name
 
 _POINTER_FILE_BYTES_MAX = 256
+_WINDOWS = sys.platform == "win32"  # a link to a folder is itself a folder there, and cannot be replaced by renaming
 
 
 def read(folder: CollectionFolder) -> GenerationName | None:
@@ -55,7 +57,7 @@ def parse_target(folder: CollectionFolder, target: str) -> GenerationName:
 def swap(folder: CollectionFolder, name: GenerationName, *, symlinks: bool = True) -> None:
     """Make `name` the active generation: atomic, and durable on return. `symlinks=False` asks for the pointer file."""
     target = f"{GENERATIONS}/{name}"
-    if symlinks and _swap_link(folder, target):
+    if symlinks and not _WINDOWS and _swap_link(folder, target):
         return
     files.write_atomically(folder.active, f"{target}\n".encode())
 

@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outcrop import filters
+from outcrop.embedding.protocol import Embedder
 from outcrop.engines.protocol import Ranking
-from outcrop.model import Chunk
+from outcrop.errors import EmbeddingFailed
+from outcrop.model import Chunk, Recipe
 from outcrop.retrieval.explain import explanations
 from outcrop.retrieval.fusion import Fused, fuse, single
 from outcrop.retrieval.generation import OpenGeneration
@@ -38,8 +40,8 @@ class Executor:
     """Runs searches. One per database; safe from many threads."""
 
     def __init__(self) -> None:
-        threads = min(_LEG_THREADS_MAX, os.cpu_count() or 1)
-        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="outcrop-leg")
+        self._process = os.getpid()
+        self._pool = _new_pool()
 
     def search(self, generation: OpenGeneration, request: Request, degraded: Degraded | None) -> Hits:
         """Run a checked request. Raises what the embedder and the engine raise."""
@@ -71,7 +73,7 @@ class Executor:
             took_ms=took,
             index_lag=0,
             total_candidates=len(fused.slots),
-            warnings=_warnings(generation, request, lexical),
+            warnings=_warnings(generation, request, lexical, embedded=vector is not None),
         )
 
     def close(self) -> None:
@@ -85,7 +87,8 @@ class Executor:
         lexical = partial(_timed, partial(index.lexical, request.query, k, where)) if request.mode != "vector" else None
         nearest = partial(_timed, partial(index.nearest, vector, k, where)) if vector is not None else None
         if lexical is None or nearest is None:
-            return (lexical() if lexical else None, nearest() if nearest else None)
+            nothing = None if request.mode == "lexical" else _Timed(ranking=_NO_RANKING, took_ms=0.0)
+            return (lexical() if lexical else None, nearest() if nearest else nothing)
         vectors_found, texts_found = self._both(
             nearest, lexical
         )  # the longer leg here, so that the shorter one has time to wake up
@@ -96,7 +99,12 @@ class Executor:
 
         Waking a thread takes 20 to 150 us, as long as a short leg: what has not begun when this thread is free is better done here.
         """
-        future = self._pool.submit(there)
+        if self._process != os.getpid():  # forked: the threads stayed with the parent
+            self._process, self._pool = os.getpid(), _new_pool()
+        try:
+            future = self._pool.submit(there)
+        except RuntimeError:  # the database is being closed; a search that has begun still ends
+            return here(), there()
         try:
             mine = here()
         except BaseException:
@@ -104,6 +112,10 @@ class Executor:
                 future.exception()  # let it end before the generation may be closed
             raise
         return mine, there() if future.cancel() else future.result()
+
+
+def _new_pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(_LEG_THREADS_MAX, os.cpu_count() or 1), thread_name_prefix="outcrop-leg")
 
 
 def _timed(run: Callable[[], Ranking]) -> _Timed:
@@ -119,20 +131,28 @@ def _query_vector(generation: OpenGeneration, request: Request) -> tuple[NDArray
         return request.vector, None
     began = perf_counter()
     embedder = generation.embedder
-    vector = None if embedder is None else _unit(embedder.embed_query(request.query), generation)
+    vector = None if embedder is None else _embedded(embedder, request.query, generation.manifest.recipe)
     return vector, (perf_counter() - began) * 1e3
 
 
-def _unit(vector: NDArray[np.float32], generation: OpenGeneration) -> NDArray[np.float32] | None:
-    """The vector as the index compares it: of length 1 for cosine. None if it has no direction (a query without known words)."""
-    recipe = generation.manifest.recipe
-    if recipe.metric != "cosine":
-        return vector
-    length = float(np.linalg.norm(vector))
-    if length == 0.0:
+def _embedded(embedder: Embedder, query: str, recipe: Recipe) -> NDArray[np.float32] | None:
+    """The query's vector, checked: what the index reads must have its shape. None for cosine if it is all zeros (no known word)."""
+    try:
+        vector = np.ascontiguousarray(embedder.embed_query(query), dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise _bad_embedding(embedder, f"something that is no vector ({error})") from error
+    if vector.shape != (recipe.dimension,):
+        raise _bad_embedding(embedder, f"a vector of shape {vector.shape} instead of ({recipe.dimension},)")
+    if not np.isfinite(vector).all():
+        raise _bad_embedding(embedder, "a vector with NaN or infinity")
+    if recipe.metric == "cosine" and not vector.any():
         return None
-    already = recipe.embedder is not None and recipe.embedder.normalized
-    return vector if already else vector / np.float32(length)
+    return vector
+
+
+def _bad_embedding(embedder: Embedder, found: str) -> EmbeddingFailed:
+    spec = embedder.identity.spec
+    return EmbeddingFailed(f"the embedder {spec!r} made {found} of a query; mend its embed_query", embedder=spec, status=None)
 
 
 def _fused(request: Request, lexical: _Timed | None, nearest: _Timed | None, vector_weight: float) -> Fused:
@@ -140,7 +160,7 @@ def _fused(request: Request, lexical: _Timed | None, nearest: _Timed | None, vec
         return fuse(lexical.ranking, nearest.ranking, request.fusion, vector_weight)
     if nearest is not None:
         return single(nearest.ranking, "vector")
-    return single(lexical.ranking if lexical else _NO_RANKING, "lexical")
+    return single(lexical.ranking if lexical is not None else _NO_RANKING, "lexical")
 
 
 class _Shown(msgspec.Struct, frozen=True):
@@ -215,7 +235,7 @@ def _hits(generation: OpenGeneration, request: Request, fused: Fused, shown: _Sh
     )
 
 
-def _warnings(generation: OpenGeneration, request: Request, lexical: _Timed | None) -> tuple[str, ...]:
+def _warnings(generation: OpenGeneration, request: Request, lexical: _Timed | None, *, embedded: bool) -> tuple[str, ...]:
     warnings = list(request.warnings)
     if request.where is not None:
         known = generation.fields
@@ -231,6 +251,8 @@ def _warnings(generation: OpenGeneration, request: Request, lexical: _Timed | No
                 else "no document has metadata"
             )
             warnings.append(f"no document has the field {field!r} that the filter names; {hint}")
+    if request.mode != "lexical" and not embedded:
+        warnings.append(f"the query {request.query!r:.80} has no word that the embedder knows: the vector leg found nothing")
     if lexical is not None and not len(lexical.ranking) and not generation.analyzer.terms(request.query):
         warnings.append(f"the query {request.query!r:.80} has no searchable term (only stop words or punctuation)")
     return tuple(warnings)

@@ -21,6 +21,7 @@ from outcrop.errors import InvalidQuery
 
 FusionMethod = Literal["weighted", "rrf"]
 RRF_K = 60
+_RRF_K_MAX = 1_000_000
 
 
 class Fusion(msgspec.Struct, frozen=True):
@@ -41,8 +42,8 @@ class Fusion(msgspec.Struct, frozen=True):
             raise InvalidQuery(f"vector_weight is {self.vector_weight!r}; it must be a number between 0 and 1", parameter="fusion")
         if self.vector_weight is not None and not 0.0 <= self.vector_weight <= 1.0:
             raise InvalidQuery(f"vector_weight is {self.vector_weight}; it must lie between 0 and 1", parameter="fusion")
-        if isinstance(self.rrf_k, bool) or not isinstance(self.rrf_k, int) or self.rrf_k < 1:
-            raise InvalidQuery(f"rrf_k is {self.rrf_k}; it must be a whole number of at least 1", parameter="fusion")
+        if isinstance(self.rrf_k, bool) or not isinstance(self.rrf_k, int) or not 1 <= self.rrf_k <= _RRF_K_MAX:
+            raise InvalidQuery(f"rrf_k is {self.rrf_k}; it must be a whole number from 1 to {_RRF_K_MAX}", parameter="fusion")
 
 
 class Leg(msgspec.Struct, frozen=True, eq=False):

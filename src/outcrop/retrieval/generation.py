@@ -77,6 +77,11 @@ class OpenGeneration:
         """The metadata fields that its documents have."""
         return self.index.stats().fields
 
+    @property
+    def retired(self) -> bool:
+        """Whether no new searches are meant to begin."""
+        return self._retired
+
     def pin(self) -> bool:
         """Begin a search. False if the generation was closed meanwhile: the caller looks for the active one again."""
         with self._lock:

@@ -18,6 +18,7 @@ from outcrop.retrieval.fusion import Fusion
 
 _QUERY_CHARACTERS_MAX = 100_000
 _UNIT_TOLERANCE = 1e-6
+_SAFE_LENGTH_MIN, _SAFE_LENGTH_MAX = 1e-15, 1e15
 
 
 class Request(msgspec.Struct, frozen=True, eq=False):
@@ -95,13 +96,15 @@ def _checked_vector(vector: ArrayLike, recipe: Recipe) -> NDArray[np.float32]:
             f"the vector has shape {array.shape}; this generation's vectors have shape ({recipe.dimension},)", parameter="vector"
         )
     length = math.sqrt(array @ array)
+    if not _SAFE_LENGTH_MIN < length < _SAFE_LENGTH_MAX:  # float32 squares have vanished or overflowed, or there is NaN
+        length = float(np.linalg.norm(array.astype(np.float64)))
     if not math.isfinite(length):
         raise InvalidQuery("the vector holds NaN, infinity or numbers too large", parameter="vector")
     if recipe.metric == "cosine":
         if length == 0.0:
             raise InvalidQuery("the vector is all zeros, which has no direction to compare by cosine", parameter="vector")
         if abs(length - 1.0) > _UNIT_TOLERANCE:
-            array = array / np.float32(length)
+            array = (array / length).astype(np.float32)
     return array
 
 

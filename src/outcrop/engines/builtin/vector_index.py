@@ -51,6 +51,7 @@ _ROWS_PER_EF = 12
 _ROWS_PER_SCANNED = 0.25
 
 
+_PROCESS = os.getpid()
 _of_thread = threading.local()
 
 
@@ -123,11 +124,11 @@ def nearest(
 
     Never a row that is not selected and never fewer than min(k, selected rows): when the index finds too few, a scan answers.
     """
+    _search_on_one_thread()
     row_count = facts.row_count
     selected = row_count if mask is None else int(np.count_nonzero(mask))
     if index is None or selected * selected <= _work(facts, k) * row_count:
         return exact_nearest(vectors, vector, k, metric, mask=mask)
-    _search_on_one_thread()
     parameters = None if mask is None or selected == row_count else _filtered(facts, mask, selected)
     labels = index.search(vector[None], _fetched(facts, k), params=parameters)[1][0]
     rows = labels[labels >= 0]
@@ -141,7 +142,7 @@ def _search_on_one_thread() -> None:
 
     Made once a thread: the call lets go of the interpreter, and the other leg's thread would take it for 0.1 ms or more.
     """
-    if not hasattr(_of_thread, "searches"):
+    if not getattr(_of_thread, "searches", False):
         faiss.omp_set_num_threads(1)
         _of_thread.searches = True
 
@@ -309,9 +310,13 @@ def _check(spec: IndexSpec) -> None:
 def _building_threads(row_count: int) -> Iterator[None]:
     """FAISS on all cores in this thread for the time of a build. A small build gains little by it, and on one it is repeatable."""
     before = faiss.omp_get_max_threads()
+    _of_thread.searches = False  # measuring recall searches in between
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if os.getpid() != _PROCESS:  # a forked child has none of the threads that OpenMP made in its parent, and would wait for them
+        cores = 1
     faiss.omp_set_num_threads(1 if cores is None or row_count < _PARALLEL_ROWS_MIN else cores)
     try:
         yield
     finally:
         faiss.omp_set_num_threads(before)
+        _of_thread.searches = False
