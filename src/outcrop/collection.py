@@ -19,12 +19,13 @@ from outcrop.builds.builder import BuildPlan, OnError, build
 from outcrop.builds.ingredients import Ingredients, mix
 from outcrop.builds.own_documents import OwnDocuments
 from outcrop.config import Config
+from outcrop.document_rules import is_unicode
 from outcrop.embedding import CachedEmbedder, Embedder, EmbeddingCache
 from outcrop.engines.registry import Choice
 from outcrop.errors import Closed, Damaged, InvalidConfig, InvalidInput, NoActiveGeneration, NothingToBuild, ReadOnly
 from outcrop.files import size_bytes
 from outcrop.filters import Filter
-from outcrop.generations import catalog, checks, pointer
+from outcrop.generations import catalog, checks, pointer, record
 from outcrop.generations.catalog import Damage
 from outcrop.generations.layout import ACTIVE, CollectionFolder, GenerationName
 from outcrop.generations.record import CollectionRecord
@@ -59,10 +60,10 @@ class Collection:
     search.
     """
 
-    def __init__(self, folder: CollectionFolder, record: CollectionRecord, shared: Shared, ingredients: Ingredients) -> None:
-        self.name = record.name
+    def __init__(self, folder: CollectionFolder, made: CollectionRecord, shared: Shared, ingredients: Ingredients) -> None:
+        self.name = made.name
         self._folder = folder
-        self._record = record
+        self._record = made
         self._shared = shared
         self._ingredients = ingredients
         self._active_path = os.path.join(folder.path, ACTIVE)
@@ -187,7 +188,7 @@ class Collection:
         """
         self._check_open(writes=True)
         name = catalog.find(self._folder, generation)
-        checks.check(self._folder.generation(name))
+        checks.check(self._folder.generation(name), self._shared.config)
         return self._promote(name)
 
     def rollback(self, to: GenerationLike | None = None) -> GenerationInfo:
@@ -197,7 +198,13 @@ class Collection:
         Raises `NothingToRollBack`, `UnknownGeneration`, `CollectionLocked`.
         """
         self._check_open(writes=True)
-        return promotion.rollback(self._folder, self._shared.config, None if to is None else catalog.find(self._folder, to))
+        while True:
+            name = promotion.previous(self._folder) if to is None else catalog.find(self._folder, to)
+            checks.check(self._folder.generation(name), self._shared.config)
+            self._open_other(name)  # as in promote: only what can be opened goes live
+            done = promotion.rollback(self._folder, name, self._shared.config, only_if_previous=to is None)
+            if done is not None:
+                return done
 
     def generations(self) -> list[GenerationInfo]:
         """Every finished generation, oldest first."""
@@ -219,7 +226,7 @@ class Collection:
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Documents by id, in the order asked; unknown ids are left out."""
         wanted = [ids] if isinstance(ids, str) else ids
-        if not isinstance(wanted, Iterable) or not all(isinstance(one, str) for one in wanted):
+        if not isinstance(wanted, Iterable) or not all(isinstance(one, str) and is_unicode(one) for one in wanted):
             raise InvalidInput(f"get() takes ids, which are text, found {ids!r:.80}")
         with pinned(self._pin(None)) as opened:
             return opened.documents.get(list(wanted))
@@ -280,6 +287,8 @@ class Collection:
             raise Closed(f"collection {self.name!r} is closed", collection=self.name)
         if writes and self._shared.read_only:
             raise ReadOnly(f"collection {self.name!r} was opened with read_only=True", collection=self.name)
+        if writes and (not self._folder.collection_file.exists() or record.read(self._folder).uuid != self._record.uuid):
+            raise Closed(f"collection {self.name!r} was dropped meanwhile; open it again", collection=self.name)
 
     def _pin(self, generation: GenerationLike | None) -> OpenGeneration:
         """The generation to search, pinned."""

@@ -80,6 +80,7 @@ def _make_folder(folder: Path, *, read_only: bool) -> None:
                 f"there is no database at {folder}; build a collection to make one, or name the folder of another", path=folder
             )
         folder.mkdir(parents=True, exist_ok=True)
+        files.sync_folder(folder.parent)
 
 
 class Database:
@@ -90,6 +91,7 @@ class Database:
         self._shared = shared
         self._lock = threading.Lock()
         self._collections: dict[str, Collection] = {}
+        self._replaced: list[Collection] = []
         self._closed = False
 
     def __repr__(self) -> str:
@@ -195,7 +197,7 @@ class Database:
             if self._closed:
                 return
             self._closed = True
-            opened = list(self._collections.values())
+            opened = [*self._collections.values(), *self._replaced]
             self._collections.clear()
         for one in opened:
             one.close()
@@ -209,6 +211,8 @@ class Database:
             opened = self._collections.get(name)
             if opened is None or opened.closed or ingredients is not None:
                 brought = Ingredients(self.config) if ingredients is None else ingredients
+                if opened is not None:
+                    self._replaced.append(opened)  # somebody may still search it; closed with the database
                 opened = Collection(folder, record.read(folder), self._shared, brought)
                 self._collections[name] = opened
             return opened
@@ -231,7 +235,9 @@ class Database:
                 Journal(temporary.journal).create()
                 record.write(temporary, made)
                 temporary.path.rename(final)
-            except FileExistsError:
+            except OSError:
+                if not final.exists():
+                    raise
                 raise CollectionExists(f"{self.path} has a collection {made.name!r} already", name=made.name) from None
             finally:
                 shutil.rmtree(temporary.path, ignore_errors=True)

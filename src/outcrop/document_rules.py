@@ -51,13 +51,14 @@ def check_texts(document_id: str, *, text: object, title: object, source: object
             raise InvalidDocument(
                 f"document {document_id!r}: {name} must be text, found {type(value).__name__}", document_id=document_id
             )
-        if not _encodable(value):
+        if not is_unicode(value):
             raise InvalidDocument(
                 f"document {document_id!r}: {name} is not valid Unicode (it holds a lone surrogate)", document_id=document_id
             )
 
 
-def _encodable(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Whether the text can be encoded: it holds no lone surrogate."""
     if text.isascii():
         return True
     try:
@@ -82,7 +83,7 @@ def _copied(document_id: str, value: Any, path: str, depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        if not _encodable(value):
+        if not is_unicode(value):
             raise InvalidDocument(f"document {document_id!r}: {path} is not valid Unicode", document_id=document_id)
         return value
     if isinstance(value, int | float | np.integer | np.floating):
@@ -93,7 +94,7 @@ def _copied(document_id: str, value: Any, path: str, depth: int) -> Any:
         )
     if isinstance(value, Mapping):
         for key in value:
-            if not isinstance(key, str) or not key or not _encodable(key):
+            if not isinstance(key, str) or not key or not is_unicode(key):
                 raise InvalidDocument(
                     f"document {document_id!r}: {path} has the key {key!r}; keys must be non-empty text", document_id=document_id
                 )

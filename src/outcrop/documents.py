@@ -8,9 +8,8 @@ other means and closing that descriptor would drop SQLite's locks.
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -18,13 +17,13 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from outcrop.errors import Closed, Damaged, DuplicateDocument, StorageFailed
+from outcrop.errors import Damaged, DuplicateDocument
 from outcrop.model import Chunk, Document
+from outcrop.sqlite_files import Connections, mapped_errors, transaction, writable
 
 FILE_NAME = "documents.sqlite"
 _APPLICATION_ID = 0x4F757443  # "OutC"
 _FORMAT = 1
-_BUSY_TIMEOUT_MS = 10_000
 _SCHEMA = """
 CREATE TABLE documents (
     row INTEGER PRIMARY KEY,          -- never reused
@@ -56,6 +55,7 @@ _DOCUMENT = """SELECT d.id, coalesce(d.text, (SELECT c.text FROM chunks c WHERE 
 d.title, d.source, d.metadata, d.vector, d.row
 FROM documents d WHERE d.died IS NULL AND """
 _SCAN_PAGE = 256
+_SCAN_CHARACTERS = 4_000_000
 _IDS_PER_STATEMENT = 500
 
 _decode_metadata = msgspec.json.Decoder(dict[str, Any]).decode
@@ -101,7 +101,7 @@ class DocumentsWriter:
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE_NAME
         with mapped_errors(self.path):
-            self._connection = _connect(self.path)
+            self._connection = writable(self.path)
             # Checkpoints sync; single transactions of a build need not, since an unfinished build is thrown away.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
@@ -135,7 +135,9 @@ class DocumentsWriter:
             with transaction(self._connection):
                 self._connection.execute("UPDATE head SET sequence = ?", (sequence,))
             self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise Damaged(f"{self.path} is open elsewhere although its build is not finished", path=self.path)
 
     def close(self) -> None:
         """Release the file. Idempotent."""
@@ -149,24 +151,21 @@ class DocumentsWriter:
 
 
 class Documents:
-    """Reads one generation's documents from any thread. Each thread has a connection of its own."""
+    """Reads one generation's documents from any thread. Idle connections are kept: as many as ever read at once."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE_NAME
         if not self.path.is_file():
             raise Damaged(f"{self.path} is missing; restore the folder or roll back to another generation", path=self.path)
-        self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
-        self._lock = threading.Lock()
-        self._closed = False
+        self._connections = Connections(self.path)
         self._check_format()
 
     def fetch(self, slots: Sequence[int]) -> list[Chunk]:
         """The chunks of these slots, in the order asked; unknown slots are left out. One statement, whatever the number."""
         if not slots:
             return []
-        with mapped_errors(self.path):
-            rows = self._connection().execute(_fetch_statement(len(slots)), slots).fetchall()
+        with self._connections.borrowed() as connection:
+            rows = connection.execute(_fetch_statement(len(slots)), slots).fetchall()
         by_slot = {row[0]: row for row in rows}
         return [_chunk(by_slot[slot]) for slot in slots if slot in by_slot]
 
@@ -179,19 +178,25 @@ class Documents:
         return [found[document_id] for document_id in ids if document_id in found]
 
     def scan(self) -> Iterator[Document]:
-        """Every living document in the order of writing, read in short pages so that no transaction stays open."""
-        after = -1
-        while page := self._select("d.row > ? ORDER BY d.row LIMIT ?", (after, _SCAN_PAGE)):
-            for document, after in page:  # noqa: B007 - the last row of the page is where the next one begins
+        """Every living document in the order of writing, read in short pages so that no transaction stays open.
+
+        A page has as many documents as fit in a few million characters, so that memory is bounded whatever their size.
+        """
+        after, count = -1, 1
+        while page := self._select("d.row > ? ORDER BY d.row LIMIT ?", (after, count)):
+            for document, _ in page:
                 yield document
+            after = page[-1][1]
+            characters = sum(len(document.text) for document, _ in page)
+            count = max(1, min(_SCAN_PAGE, 2 * count, _SCAN_CHARACTERS * len(page) // max(1, characters)))
 
     def metadata(self) -> Iterator[dict[str, Any]]:
         """Every living document's metadata in the order of writing."""
         after = -1
         statement = "SELECT row, metadata FROM documents WHERE died IS NULL AND row > ? ORDER BY row LIMIT ?"
         while True:
-            with mapped_errors(self.path):
-                page = self._connection().execute(statement, (after, _SCAN_PAGE)).fetchall()
+            with self._connections.borrowed() as connection:
+                page = connection.execute(statement, (after, _SCAN_PAGE)).fetchall()
             if not page:
                 return
             for _, metadata in page:
@@ -200,57 +205,40 @@ class Documents:
 
     def counts(self) -> Counts:
         """How many living documents and chunks there are."""
-        with mapped_errors(self.path):
-            connection = self._connection()
+        with self._connections.borrowed() as connection:
             documents = connection.execute("SELECT count(*) FROM documents WHERE died IS NULL").fetchone()[0]
             chunks = connection.execute("SELECT count(*) FROM chunks WHERE died IS NULL").fetchone()[0]
         return Counts(documents=documents, chunks=chunks)
 
     def sequence(self) -> int:
         """The sequence of the last write that these rows hold."""
-        with mapped_errors(self.path):
-            return cast("int", self._connection().execute("SELECT sequence FROM head").fetchone()[0])
+        with self._connections.borrowed() as connection:
+            return cast("int", connection.execute("SELECT sequence FROM head").fetchone()[0])
 
     def parts(self) -> list[PartRow]:
         """The parts of the index in the order of their slots."""
-        with mapped_errors(self.path):
-            rows = self._connection().execute("SELECT uuid, first_slot, row_count, facts FROM parts ORDER BY first_slot").fetchall()
+        with self._connections.borrowed() as connection:
+            rows = connection.execute("SELECT uuid, first_slot, row_count, facts FROM parts ORDER BY first_slot").fetchall()
             return [_part(*row) for row in rows]
 
     def quick_check(self) -> str | None:
         """What SQLite finds wrong with the file, or None."""
-        with mapped_errors(self.path):
-            result = self._connection().execute("PRAGMA quick_check(1)").fetchone()[0]
+        with self._connections.borrowed() as connection:
+            result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         return None if result == "ok" else str(result)
 
     def close(self) -> None:
-        """Release the file in every thread. Idempotent."""
-        with self._lock:
-            self._closed = True
-            for connection in self._opened:
-                connection.close()
-            self._opened.clear()
+        """Release the file; a reading that runs ends first. Idempotent."""
+        self._connections.close()
 
     def _select(self, condition: str, values: Sequence[object]) -> list[tuple[Document, int]]:
-        with mapped_errors(self.path):
-            rows = self._connection().execute(_DOCUMENT + condition, values).fetchall()
+        with self._connections.borrowed() as connection:
+            rows = connection.execute(_DOCUMENT + condition, values).fetchall()
         return [_stored(row) for row in rows]
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if self._closed:
-            raise Closed(f"{self.path} is closed", path=self.path)
-        if connection is None:
-            connection = _connect(self.path)
-            connection.execute("PRAGMA query_only = ON")
-            self._local.connection = connection
-            with self._lock:
-                self._opened.append(connection)
-        return connection
-
     def _check_format(self) -> None:
-        with mapped_errors(self.path):
-            found = self._connection().execute("PRAGMA application_id").fetchone()[0]
+        with self._connections.borrowed() as connection:
+            found = connection.execute("PRAGMA application_id").fetchone()[0]
         if found != _APPLICATION_ID:
             raise Damaged(f"{self.path} is not a file of documents; restore it or roll back to another generation", path=self.path)
 
@@ -264,42 +252,8 @@ def list_part(directory: Path, part: PartRow) -> None:
     """Make a part belong to the generation. Its files must be durable already."""
     path = directory / FILE_NAME
     facts = _encode({"files": part.files, "facts": part.facts})
-    with mapped_errors(path), closing(_connect(path)) as connection, transaction(connection):
+    with mapped_errors(path), closing(writable(path)) as connection, transaction(connection):
         connection.execute("INSERT INTO parts VALUES (?, ?, ?, ?)", (part.uuid, part.first_slot, part.row_count, facts))
-
-
-@contextmanager
-def mapped_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors about `path` into `Damaged` or `StorageFailed`."""
-    try:
-        yield
-    except sqlite3.ProgrammingError as error:  # used after close by another thread
-        raise Closed(f"{path} is closed", path=path) from error
-    except sqlite3.OperationalError as error:
-        raise StorageFailed(f"{path}: {error}. Check the free space and the permissions of the folder.", path=path) from error
-    except sqlite3.DatabaseError as error:
-        raise Damaged(f"{path} is damaged ({error}); restore it or roll back to another generation", path=path) from error
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """One transaction: committed when the block ends, rolled back when it raises."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        if connection.in_transaction:
-            connection.rollback()
-        raise
-    connection.commit()
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_MS / 1000)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA mmap_size = 1073741824")
-    return connection
 
 
 def _document_values(row: DocumentRow, sequence: int) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from outcrop.documents import FileFact
-from outcrop.errors import OutcropError, StorageFailed
+from outcrop.errors import Damaged, OutcropError, StorageFailed
 
 _WINDOWS = sys.platform == "win32"
 _SHARING_RETRY_SECONDS = 2.0
@@ -83,6 +83,19 @@ def file_fact(path: Path, base: Path) -> FileFact:
     """Size and SHA-256 of a file, with its path relative to `base`."""
     with storage_errors(path):
         return FileFact(path=path.relative_to(base).as_posix(), size_bytes=path.stat().st_size, sha256=sha256(path))
+
+
+def check_file(base: Path, fact: FileFact) -> None:
+    """Raise `Damaged` unless the file has the size and the SHA-256 that were noted when it was written."""
+    path = base / fact.path
+    with storage_errors(path):
+        if not path.is_file():
+            raise Damaged(f"{path} is missing", path=path)
+        found = path.stat().st_size
+        if found != fact.size_bytes:
+            raise Damaged(f"{path} has {found} bytes; {fact.size_bytes} were written", path=path)
+        if sha256(path) != fact.sha256:
+            raise Damaged(f"{path} was changed after it was written: its checksum does not agree", path=path)
 
 
 def sha256(path: Path) -> str:

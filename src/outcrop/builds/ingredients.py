@@ -12,7 +12,7 @@ from outcrop.embedding import Embedder, resolve
 from outcrop.errors import InvalidConfig
 from outcrop.generations.record import CollectionRecord
 from outcrop.ingest import Chunker, resolve_chunker
-from outcrop.model import IndexKind, IndexSpec, Recipe
+from outcrop.model import EmbedderIdentity, IndexKind, IndexSpec, Recipe
 
 _UNKNOWN_VECTOR_WEIGHT = 0.4
 
@@ -22,15 +22,18 @@ class Ingredients:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self.embedders: dict[str, Embedder] = {}
+        self.embedders: dict[EmbedderIdentity, Embedder] = {}
         self._chunkers: dict[str, Chunker] = {}
 
     def embedder(self, wanted: str | Embedder) -> Embedder | None:
         """The embedder of this name, or None for "none". An object is remembered under its spec."""
         if isinstance(wanted, str):
-            return self.embedders.get(wanted) or resolve(wanted, openai_base_url=self._config.openai_base_url)
-        self.embedders[wanted.identity.spec] = wanted
-        return resolve(wanted)
+            own = [one for identity, one in self.embedders.items() if identity.spec == wanted]
+            return own[-1] if own else resolve(wanted, openai_base_url=self._config.openai_base_url)
+        resolved = resolve(wanted)  # refuses what is no embedder
+        self.embedders.pop(wanted.identity, None)
+        self.embedders[wanted.identity] = wanted  # the newest comes last
+        return resolved
 
     def chunker(self, wanted: str | Chunker | None) -> Chunker:
         """The chunker of this name; None is the default. An object is remembered under its spec."""

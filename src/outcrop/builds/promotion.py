@@ -18,10 +18,26 @@ def promote(folder: CollectionFolder, name: GenerationName, config: Config) -> G
         return _make_active(folder, name, "promote", config)
 
 
-def rollback(folder: CollectionFolder, config: Config, to: GenerationName | None) -> GenerationInfo:
-    """Make `to` active, or the generation that the active one was promoted from. A second rollback rolls forward again."""
+def rollback(folder: CollectionFolder, name: GenerationName, config: Config, *, only_if_previous: bool) -> GenerationInfo | None:
+    """Make an earlier generation active again. With `only_if_previous`, None if it is no longer the one to go back to."""
     with locks.held(folder.writer_lock, timeout_seconds=config.lock_timeout_seconds, action="being written"):
-        return _make_active(folder, _previous(folder) if to is None else to, "rollback", config)
+        if only_if_previous and previous(folder) != name:
+            return None
+        return _make_active(folder, name, "rollback", config)
+
+
+def previous(folder: CollectionFolder) -> GenerationName:
+    """The generation that the active one was promoted from. Raises `NothingToRollBack`."""
+    active = pointer.read(folder)
+    promotions = [] if active is None else [one for one in catalog.done_promotions(folder) if one.generation == active.number]
+    number = promotions[-1].previous if promotions else None
+    if number is None:
+        raise NothingToRollBack(
+            f"collection {folder.path.name!r} has no generation to roll back to: "
+            + ("nothing was ever promoted" if active is None else f"generation {active.number} was the first to be promoted"),
+            collection=folder.path.name,
+        )
+    return catalog.find(folder, number)
 
 
 def _make_active(
@@ -31,20 +47,8 @@ def _make_active(
     active = catalog.active_or_none(folder)  # a pointer that cannot be read is mended by this very promotion
     if name != active:
         journal = Journal(folder.journal)
+        journal.settle(active.number if active else None)
         intent = journal.intend(name.number, active.number if active else None, kind)
         pointer.swap(folder, name, symlinks=config.symlinks == "auto")
         journal.finish(intent)
     return catalog.info(folder, name)
-
-
-def _previous(folder: CollectionFolder) -> GenerationName:
-    active = pointer.read(folder)
-    promotions = [] if active is None else [one for one in catalog.done_promotions(folder) if one.generation == active.number]
-    previous = promotions[-1].previous if promotions else None
-    if previous is None:
-        raise NothingToRollBack(
-            f"collection {folder.path.name!r} has no generation to roll back to: "
-            + ("nothing was ever promoted" if active is None else f"generation {active.number} was the first to be promoted"),
-            collection=folder.path.name,
-        )
-    return catalog.find(folder, previous)

@@ -112,6 +112,10 @@ class Engine(Protocol):
         """The sealed index of an existing generation."""
         ...
 
+    def verify(self, recipe: Recipe, directory: Path) -> None:
+        """Read every immutable file of the index and raise `Damaged` for the first that is not what was written."""
+        ...
+
     def drop(self, recipe: Recipe, directory: Path) -> None:
         """Remove whatever the engine keeps outside `directory`."""
         ...

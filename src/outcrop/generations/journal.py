@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import msgspec
 
-from outcrop.documents import mapped_errors, transaction
 from outcrop.errors import Damaged
 from outcrop.generations.layout import GenerationName
+from outcrop.sqlite_files import mapped_errors, readable, transaction, writable
 
 _APPLICATION_ID = 0x4F75744A  # "OutJ"
-_BUSY_TIMEOUT_SECONDS = 10.0
 _SCHEMA = f"""
 BEGIN;
 PRAGMA application_id = {_APPLICATION_ID};
@@ -53,13 +52,13 @@ class Journal:
 
     def create(self) -> None:
         """Make the file, durable on return."""
-        with self._connection() as connection:
+        with mapped_errors(self.path), closing(writable(self.path)) as connection:
             connection.executescript(_SCHEMA)
 
     def next_generation(self) -> GenerationName:
         """A number that was never given out before, and a uuid."""
         uuid = uuid4().hex
-        with self._connection() as connection, transaction(connection):
+        with self._writing() as connection, transaction(connection):
             cursor = connection.execute("INSERT INTO generations (uuid, begun_at) VALUES (?, ?)", (uuid, now()))
             number = cursor.lastrowid
         if number is None:  # pragma: no cover - SQLite sets it after every insert
@@ -68,7 +67,7 @@ class Journal:
 
     def intend(self, generation: int, previous: int | None, kind: str) -> int:
         """Record that a promotion is about to happen; its id."""
-        with self._connection() as connection, transaction(connection):
+        with self._writing() as connection, transaction(connection):
             cursor = connection.execute(
                 "INSERT INTO promotions (generation, previous, kind, intended_at) VALUES (?, ?, ?, ?)",
                 (generation, previous, kind, now()),
@@ -77,27 +76,32 @@ class Journal:
 
     def finish(self, promotion_id: int) -> None:
         """Record that a promotion happened."""
-        with self._connection() as connection, transaction(connection):
+        with self._writing() as connection, transaction(connection):
             connection.execute("UPDATE promotions SET done_at = ? WHERE id = ?", (now(), promotion_id))
+
+    def settle(self, active: int | None) -> None:
+        """Mark the last promotion done if it was cut short after its swap: its generation is the active one."""
+        with self._writing() as connection, transaction(connection):
+            connection.execute(
+                "UPDATE promotions SET done_at = ? WHERE done_at IS NULL AND generation = ?"
+                " AND id = (SELECT max(id) FROM promotions)",
+                (now(), active),
+            )
 
     def promotions(self) -> list[Promotion]:
         """Every promotion intended, oldest first."""
-        with self._connection() as connection:
+        with mapped_errors(self.path), closing(readable(self.path)) as connection:
             rows = connection.execute(
                 "SELECT id, generation, previous, kind, intended_at, done_at FROM promotions ORDER BY id"
             ).fetchall()
         return [Promotion(*row) for row in rows]
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        with mapped_errors(self.path):
-            connection = sqlite3.connect(self.path, isolation_level=None, timeout=_BUSY_TIMEOUT_SECONDS)
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                yield connection
-            finally:
-                connection.close()
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        if not self.path.is_file():  # never made anew: the collection was dropped, or its numbers are lost
+            raise Damaged(f"{self.path} is missing: the collection was dropped, or the file must be restored", path=self.path)
+        with mapped_errors(self.path), closing(writable(self.path)) as connection:
+            yield connection
 
 
 def now() -> str:

@@ -19,6 +19,7 @@ from outcrop.errors import EmbedderMismatch
 from outcrop.generations import manifest
 from outcrop.generations.layout import CollectionFolder, GenerationName
 from outcrop.generations.manifest import Manifest
+from outcrop.model import EmbedderIdentity
 
 _CUSTOM = "custom:"
 
@@ -26,12 +27,14 @@ _CUSTOM = "custom:"
 class OpenGeneration:
     """One generation, open for searching from many threads. Closed when it was retired and its last search has ended."""
 
-    def __init__(self, folder: CollectionFolder, name: GenerationName, config: Config, given: Mapping[str, Embedder]) -> None:
+    def __init__(
+        self, folder: CollectionFolder, name: GenerationName, config: Config, given: Mapping[EmbedderIdentity, Embedder]
+    ) -> None:
         directory = folder.generation(name)
         self.manifest: Manifest = manifest.required(directory)
         self.name = name
         self._config = config
-        self._given = given  # the caller's own embedders, by spec
+        self._given = given  # the caller's own embedders
         self.documents = Documents(directory)
         self.sequence = self.documents.sequence()
         self.index: GenerationIndex = registry.engine(self.manifest.recipe.engine, config).open(self.manifest.recipe, directory)
@@ -51,7 +54,7 @@ class OpenGeneration:
         expected = self.manifest.recipe.embedder
         if expected is None:
             return None
-        found = self._given.get(expected.spec)
+        found = self._given.get(expected) or next((one for one in self._given.values() if one.identity.spec == expected.spec), None)
         if found is None and expected.spec.startswith(_CUSTOM):
             raise EmbedderMismatch(
                 f"generation {self.name.number} was built with your own embedder {expected.spec!r}; pass it again:"

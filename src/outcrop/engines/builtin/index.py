@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,15 @@ class BuiltinEngine:
     def open(self, recipe: Recipe, directory: Path) -> BuiltinIndex:
         """The sealed index of an existing generation; everything is memory-mapped, so size does not matter."""
         return BuiltinIndex(directory, recipe, serving=_Serving(directory, recipe))
+
+    def verify(self, recipe: Recipe, directory: Path) -> None:
+        """Compare the parts' files with their checksums, and the text index's with those that Tantivy keeps in them."""
+        with closing(Documents(directory)) as documents:
+            for part in documents.parts():
+                for fact in part.files:
+                    files.check_file(directory, fact)
+        with closing(TextReader.open(directory / _TEXT, recipe.analyzer)) as text:
+            text.verify()
 
     def drop(self, recipe: Recipe, directory: Path) -> None:
         """Nothing lies outside the generation's folder."""

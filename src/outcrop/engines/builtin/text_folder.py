@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import struct
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from outcrop.files import storage_errors, storage_failed
 FIELDS = ("text", "title")
 MARKER = 1
 _FOOTER_MAGIC = 1337
+# What failed to fit has been removed again when we ask, so that a full disk has a little room.
+_FULL_DISK_FREE_BYTES_MAX = 1024 * 1024
 _READING = ("open", "search", "explain")
 
 
@@ -129,4 +132,14 @@ def _mapped(directory: Path, action: str, found: str) -> OutcropError:
         return storage_failed(directory, OSError(int(refused[1]), os.strerror(int(refused[1]))))
     if action in _READING or "FileDoesNotExist" in found or "InvalidData" in found or "corrupt" in found:
         return damaged(directory, found)
+    if _is_full(directory):  # Tantivy's writing threads do not say what stopped them
+        message = f"cannot {action} the text index in {directory}. The disk is full: free some space and try again."
+        return StorageFailed(message, path=directory, errno_name="ENOSPC")
     return StorageFailed(f"cannot {action} the text index in {directory}: {found}", path=directory, errno_name=None)
+
+
+def _is_full(directory: Path) -> bool:
+    try:
+        return shutil.disk_usage(directory).free < _FULL_DISK_FREE_BYTES_MAX
+    except OSError:
+        return False
