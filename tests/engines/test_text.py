@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ir_measures
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 from outcrop.analysis import analyzer
 from outcrop.engines.builtin.text import QUERY_TERMS_MAX, TITLE_BOOST, TextReader, TextWriter
+from outcrop.engines.builtin.text_folder import tantivy_errors
 from outcrop.engines.protocol import IndexedChunk
 from outcrop.errors import Closed, CollectionLocked, Damaged, IllegalState, InvalidConfig, StorageFailed
 from outcrop.filters import parse
@@ -327,3 +330,18 @@ def test_bm25_is_as_good_as_it_was_measured_to_be(shared_data: Path, tmp_path: P
         ranking = reader.search(query["text"], 100, None)
         run[query["_id"]] = {corpus[slot]["_id"]: float(score) for slot, score in zip(ranking.slots, ranking.scores, strict=True)}
     assert ir_measures.calc_aggregate([ir_measures.nDCG @ 10], judged, run)[ir_measures.nDCG @ 10] >= least
+
+
+def test_a_full_disk_is_named_although_tantivy_does_not_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "Worker thread failed.. (io::Error most likely) or panicked"
+    for free_bytes, message, name in ((4096, "The disk is full: free some space", "ENOSPC"), (2**30, said.partition("(")[0], None)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free_bytes: SimpleNamespace(total=2**40, used=0, free=free))
+        with (
+            pytest.raises(StorageFailed, match=f"cannot merge the text index in .*{message}") as caught,
+            tantivy_errors(tmp_path, "merge"),
+        ):
+            raise ValueError(said)
+        assert caught.value.errno_name == name
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=2**40, used=2**40, free=0))
+    with pytest.raises(Damaged), tantivy_errors(tmp_path, "open"):  # what is read needs no room
+        raise ValueError(said)
