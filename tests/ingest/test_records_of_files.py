@@ -114,9 +114,15 @@ def test_damaged_compression_is_a_fault_of_the_file(tmp_path: Path) -> None:
         (b'{"id": "a", "text": "\xff"}', "not valid UTF-8 .byte 0xff at byte 22 of the line"),
         (b'{"id": "a", "text": "x\x00y"}', "invalid character"),
         (b'{"id": "a", "text": "b"} {"id": "c"}', "trailing characters"),
-        (b'{"id": "a", "text": "\\ud800"}', "JSON"),
+        (b'{"id": "a", "text": "\\ud800"}', r"\\ud800 is half of a surrogate pair"),
+        (b'{"id": "a", "text": "\\\\ud83d \\ud83d\\ude00 \\uD800 and more of it"}', r"\\uD800 is half of a surrogate pair"),
+        (b'{"id": "a", "text": "\\udc00 and more of it"}', r"\\udc00 is half of a surrogate pair"),
+        (b'{"id": "a", "text": "\\ud800\\ud801 and more of it"}', r"\\ud800 is half of a surrogate pair"),
         (b"{" + b'"a":{' * 5000 + b"}" * 5001, "nested too deep"),
-        (b'{"id": "a", "text": NaN}', "not a JSON object"),
+        (b'{"id": "a", "text": NaN}', "NaN is not JSON, which has only finite numbers"),
+        (b'{"id": "a", "text": "NaN", "n": Infinity}', "object: Infinity is not JSON"),
+        (b'{"id": "a", "text": "b", "vector": [1, -Infinity]}', "-Infinity is not JSON"),
+        (b'{"id": "a", "text": "NaN" oops}', "not a JSON object: JSON is malformed"),
         (b'{"text": "b", "year": 3}', "no id: its keys are 'text', 'year'"),
         (
             b'{"id": "a", "abstract": "b"}',
@@ -143,6 +149,12 @@ def test_a_bad_line_is_given_with_its_file_and_line_and_the_next_is_read(tmp_pat
     assert list(errors) == ["mixed.jsonl:3"]
     with pytest.raises(OutcropError, match=message):
         raise errors["mixed.jsonl:3"]
+
+
+@pytest.mark.parametrize("text", [b"half", b"\\ud83d", b"\\ud83d\\ude", b"\\\\ud800 x", b"\\"])
+def test_a_line_that_ends_within_a_text_or_a_pair_of_surrogates_was_cut_off(tmp_path: Path, text: bytes) -> None:
+    errors = faults(written(tmp_path / "half.jsonl", b'{"id": "a", "text": "' + text))
+    assert "the line ends in the middle of a JSON value, as does the file" in str(errors["half.jsonl:1"])
 
 
 def test_half_a_line_at_the_end_says_that_the_file_was_cut_off(tmp_path: Path) -> None:
@@ -219,6 +231,26 @@ def test_the_delimiter_is_the_one_under_which_the_header_has_an_id_and_a_text(tm
 def test_a_column_without_a_name_is_left_out(tmp_path: Path) -> None:
     (document,) = documents(written(tmp_path / "pandas.csv", ",id,text,n\n0,a,b,5\n"))
     assert document == Document(id="a", text="b", metadata={"n": 5})
+
+
+@pytest.mark.parametrize("name", ["mac.csv", "mac.csv.gz"])
+def test_a_csv_file_whose_lines_end_with_carriage_returns_reads_row_by_row(tmp_path: Path, name: str) -> None:
+    content = 'id,text,n\ra,"two\nlines, é",1\rb,short\rc,"x\r\ny",3\r'.encode()
+    path = written(tmp_path / name, gzip.compress(content) if name.endswith(".gz") else content)
+    found = list(open_source(path).records())
+    assert [item.document for item in found if isinstance(item, Record)] == [
+        Document(id="a", text="two\nlines, é", metadata={"n": 1}),
+        Document(id="c", text="x\r\ny", metadata={"n": 3}),
+    ]
+    assert list(faults(path)) == [f"{name}:4"]
+    assert found[-1].position_bytes == path.stat().st_size
+
+
+def test_a_row_over_the_limit_is_refused_also_between_carriage_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_module, "RECORD_BYTES_MAX", 1000)
+    path = written(tmp_path / "mac.csv", "id,text\ra,b\rc," + "x" * 2000 + "\r")
+    with pytest.raises(InvalidSource, match=r"mac\.csv:3: the row is longer"):
+        list(open_source(path).records())
 
 
 def test_a_compressed_tsv_reads_too(tmp_path: Path) -> None:

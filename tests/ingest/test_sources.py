@@ -73,13 +73,51 @@ def test_an_exception_of_the_callers_own_iterator_passes_through_unchanged() -> 
         (b"corpus.jsonl", "found bytes"),
         (7, "found int: 7"),
         (None, "found NoneType"),
-        ("https://example.org/corpus.jsonl", "is an address"),
+        ("https://example.org/corpus.jsonl", "^https://example.org/corpus.jsonl is an address, and addresses are not read"),
+        ("S3://rocks/corpus.jsonl", "^S3://rocks/corpus.jsonl is an address"),
+        (Path("http://example.org/x"), "is an address"),
         ("a\0b", "does not exist"),
     ],
 )
 def test_what_is_no_source_is_refused_at_once(source: object, message: str) -> None:
     with pytest.raises(InvalidSource, match=message):
         open_source(source)  # type: ignore[arg-type]
+
+
+def test_a_table_of_another_library_is_refused_with_the_way_to_its_rows() -> None:
+    pandas, pyarrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    columns = {"id": ["a"], "text": ["b"]}
+    frame, table = pandas.DataFrame(columns), pyarrow.table(columns)
+    with pytest.raises(InvalidSource, match=r'found a DataFrame; give its rows: table\.to_dict\("records"\)'):
+        open_source(frame)
+    for arrow in (table, table.to_batches()[0]):
+        with pytest.raises(InvalidSource, match=r"give its rows: table\.to_pylist\(\)"):
+            open_source(arrow)
+    for rows in (frame.to_dict("records"), table.to_pylist()):
+        assert documents(rows) == [Document(id="a", text="b")]
+
+
+def test_a_table_of_polars_is_told_by_its_methods() -> None:
+    class Frame:
+        def iter_rows(self, *, named: bool = False) -> Iterator[object]:
+            yield {"id": "a", "text": "b"} if named else ("a", "b")
+
+        def to_dicts(self) -> list[dict[str, str]]:
+            return [{"id": "a", "text": "b"}]
+
+        def to_dict(self) -> dict[str, list[str]]:
+            return {"id": ["a"], "text": ["b"]}
+
+    with pytest.raises(InvalidSource, match=r"iter_rows\(named=True\)"):
+        open_source(Frame())  # type: ignore[arg-type]
+
+
+def test_an_iterable_of_documents_may_have_methods_that_tables_have() -> None:
+    class Shelf(list[Document]):
+        def to_dict(self) -> dict[str, Document]:
+            return {one.id: one for one in self}
+
+    assert documents(Shelf([Document(id="a", text="b")])) == [Document(id="a", text="b")]
 
 
 def test_a_missing_path_names_the_nearest_and_the_part_that_is_missing(tmp_path: Path) -> None:

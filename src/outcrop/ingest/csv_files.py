@@ -12,9 +12,12 @@ import msgspec
 
 from outcrop.errors import InvalidDocument, InvalidSource
 from outcrop.ingest.fields import ID_KEYS, RESERVED_KEYS, TEXT_KEYS, VECTOR_KEYS, document_from, named_keys
+from outcrop.ingest.json_faults import json_fault
 from outcrop.ingest.records import RECORD_BYTES_MAX, RECORD_FAULTS, BadRecord, Record, bad_record, unreadable
 from outcrop.ingest.streams import ByteFile
 
+_HEAD_BYTES = 64 * 1024
+_LINE_END = re.compile(rb"\r\n?|\n")
 _DELIMITERS = ",;\t|"
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+(?:e[+-][0-9]+)?")
@@ -70,7 +73,7 @@ def open_csv(path: Path) -> CsvFile:
     """
     with ByteFile(path) as file:
         head = file.head(2)
-        first = next(file.lines(), (1, b""))[1]
+        first = next(file.lines(universal=_ends_lines_with_cr(file)), (1, b""))[1]
     if head in (b"\xff\xfe", b"\xfe\xff"):
         raise InvalidSource(
             f"{path} is UTF-16; convert it to UTF-8, for example with `iconv -f utf-16 -t utf-8`", path=str(path), line=1
@@ -94,7 +97,7 @@ class _Lines:
 
     def __init__(self, file: ByteFile) -> None:
         self._file = file
-        self._lines = file.lines()
+        self._lines = file.lines(universal=_ends_lines_with_cr(file))
         self._record_bytes = 0
         self.number = 0
         self.started = 1
@@ -119,6 +122,13 @@ class _Lines:
         if self.number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
         return line.decode(errors="surrogateescape")
+
+
+def _ends_lines_with_cr(file: ByteFile) -> bool:
+    """Whether the header ends with a bare carriage return, as Excel's "CSV (Macintosh)" writes it. To be asked before reading."""
+    head = file.head(_HEAD_BYTES)
+    found = _LINE_END.search(head)
+    return found is not None and found[0] == b"\r" and found.end() < len(head)
 
 
 def _allow_long_fields() -> None:
@@ -204,7 +214,9 @@ def _json(name: str, cell: str) -> Any:
     try:
         return msgspec.json.decode(cell)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise InvalidDocument(f"the column {name!r} must hold JSON: {error}; found {cell!r:.60}") from None
+        raise InvalidDocument(
+            f"the column {name!r} must hold JSON: {json_fault(cell.encode(), error)}; found {cell!r:.60}"
+        ) from None
 
 
 def _quoting(error: csv.Error) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from outcrop.errors import InvalidSource
 from outcrop.ingest.fields import document_from
+from outcrop.ingest.json_faults import json_fault
 from outcrop.ingest.records import RECORD_BYTES_MAX, RECORD_FAULTS, BadRecord, Record, bad_record, unreadable
 from outcrop.ingest.streams import ByteFile
 
@@ -36,15 +37,16 @@ class JsonLines(msgspec.Struct, frozen=True):
                 if not line.strip():
                     continue
                 origin = f"{name}:{number}"
+                content = line if number > 1 else line.removeprefix(_BOM)
                 try:
-                    fields = decode(line if number > 1 else line.removeprefix(_BOM))
+                    fields = decode(content)
                     if type(fields) is not dict:
                         raise _NotAnObject(fields)
                     yield Record(document_from(fields), origin, file.position_bytes)
                 except RECORD_FAULTS as error:
                     yield bad_record(origin, error, file.position_bytes)
                 except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NotAnObject) as error:
-                    reason = _reason(line, error)
+                    reason = _reason(content, error)
                     yield unreadable(origin, reason, path=str(self.path), line=number, position_bytes=file.position_bytes)
 
 
@@ -80,12 +82,13 @@ def _reason(line: bytes, error: Exception) -> str:
         return "the JSON is nested too deep"
     try:
         line.decode()
-    except UnicodeDecodeError as fault:
-        return f"not valid UTF-8 (byte 0x{line[fault.start]:02x} at byte {fault.start + 1} of the line); convert the file to UTF-8"
-    if "truncated" in str(error):
+    except UnicodeDecodeError as wrong:
+        return f"not valid UTF-8 (byte 0x{line[wrong.start]:02x} at byte {wrong.start + 1} of the line); convert the file to UTF-8"
+    fault = json_fault(line, error)
+    if "truncated" in fault:
         ended = "" if line.endswith(b"\n") else ", as does the file: it was probably cut off"
         return f"the line ends in the middle of a JSON value{ended}"
-    return f"not a JSON object: {error}"
+    return f"not a JSON object: {fault}"
 
 
 def _too_long(path: Path, number: int, position_bytes: int) -> BadRecord:

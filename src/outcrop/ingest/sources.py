@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from outcrop.model import Document
 
 __all__ = ["RECORD_BYTES_MAX", "BadRecord", "Items", "Record", "Source", "open_source"]
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # two letters at least: a drive is no scheme
 _RECORD_FILES: dict[str, Callable[[Path], Source]] = {
     ".jsonl": open_jsonl,
     ".ndjson": open_jsonl,
@@ -43,6 +45,8 @@ def open_source(source: str | os.PathLike[str] | Iterable[Document] | Iterable[M
     What can be checked without reading everything is checked now. Raises `InvalidSource`; `MissingExtra` for Parquet, HTML and
     `.zst` without their extras.
     """
+    if isinstance(source, str) and _ADDRESS.match(source):
+        raise InvalidSource(_address(source), path=source)
     if isinstance(source, str | os.PathLike) and not isinstance(source, bytes):
         return _open_path(Path(source))
     if isinstance(source, Document):
@@ -51,6 +55,11 @@ def open_source(source: str | os.PathLike[str] | Iterable[Document] | Iterable[M
         raise InvalidSource("a source is many documents, found a single dict; put it into a list")
     if isinstance(source, bytes | bytearray | memoryview):
         raise InvalidSource("a source is a path or an iterable of documents, found bytes; decode them, or write them to a file")
+    rows = _rows_of_a_table(source)
+    if rows is not None:
+        raise InvalidSource(
+            f"a source is a path or an iterable of documents, found a {type(source).__name__}; give its rows: {rows}"
+        )
     if not isinstance(source, Iterable):
         raise InvalidSource(f"a source is a path or an iterable of documents, found {type(source).__name__}: {source!r:.80}")
     return Items(source, len(source) if isinstance(source, Sized) else None)
@@ -74,6 +83,21 @@ class Items(msgspec.Struct, frozen=True, eq=False):
                 yield bad_record(origin, error)
 
 
+def _rows_of_a_table(source: object) -> str | None:
+    """How a table of pandas, polars or Arrow gives its rows, told by its methods; None for what is no such table."""
+    if hasattr(source, "iter_rows") and hasattr(source, "to_dicts"):
+        return "table.iter_rows(named=True)"
+    if hasattr(source, "to_pylist"):
+        return "table.to_pylist()"
+    if hasattr(source, "to_dict") and hasattr(source, "columns"):
+        return 'table.to_dict("records")'
+    return None
+
+
+def _address(source: str) -> str:
+    return f"{source} is an address, and addresses are not read: a source is a local file or folder; download it first"
+
+
 def _from_item(item: object) -> Document:
     if not isinstance(item, Mapping):
         raise InvalidDocument(f"a document is a Document or a dict, found {type(item).__name__}: {item!r:.60}")
@@ -81,8 +105,8 @@ def _from_item(item: object) -> Document:
 
 
 def _open_path(path: Path) -> Source:
-    if "://" in str(path) or str(path).startswith(("http:", "https:")):
-        raise InvalidSource(f"{path} is an address, and a source is a local file or folder; download it first", path=str(path))
+    if str(path).startswith(("http:", "https:")):
+        raise InvalidSource(_address(str(path)), path=str(path))
     try:
         exists, is_folder = path.exists(), path.is_dir()
     except (OSError, ValueError) as error:  # no right to look into the folder; a NUL in the path

@@ -8,7 +8,7 @@ import io
 import lzma
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +34,7 @@ class ByteFile:
         self.compressed = path.suffix.lower() in COMPRESSIONS
         self._offset_bytes = 0
         self._line = 0
+        self._text: io.TextIOWrapper | None = None
         with self._faults():
             self._raw = path.open("rb", buffering=0)
         try:
@@ -47,10 +48,13 @@ class ByteFile:
         """How much of the file has been read: exact for a plain file, up to a buffer ahead for a compressed one."""
         return self._raw.tell() if self.compressed else self._offset_bytes
 
-    def lines(self, limit: int = RECORD_BYTES_MAX) -> Iterator[tuple[int, bytes | None]]:
-        """Each line with its 1-based number and its line end. A line of more than `limit` bytes is passed over and given as
-        None."""
-        readline = self._stream.readline
+    def lines(self, limit: int = RECORD_BYTES_MAX, *, universal: bool = False) -> Iterator[tuple[int, bytes | None]]:
+        """Each line with its 1-based number and its line end. A line of more than `limit` bytes is passed over and given as None.
+
+        A line ends with a line feed; with `universal` also with a carriage return alone, which is slower.
+        """
+        readline = self._universal_readline() if universal else self._stream.readline
+        ends = (b"\n", b"\r") if universal else b"\n"
         while True:
             try:  # not `with self._faults()`: this is the hot path
                 line = readline(limit + 1)
@@ -60,8 +64,8 @@ class ByteFile:
                 return
             self._line += 1
             self._offset_bytes += len(line)
-            if len(line) > limit and not line.endswith(b"\n"):
-                self._pass_over()
+            if len(line) > limit and not line.endswith(ends):
+                self._pass_over(readline, ends)
                 yield self._line, None
             else:
                 yield self._line, line
@@ -101,12 +105,18 @@ class ByteFile:
             opened = _zstd().ZstdFile(self._raw)
         return io.BufferedReader(opened, _BUFFER_BYTES)
 
-    def _pass_over(self) -> None:
+    def _universal_readline(self) -> Callable[[int], bytes]:
+        """`readline` that knows three line ends. Latin-1 has a character for each byte, so text and bytes are the same."""
+        self._text = io.TextIOWrapper(self._stream, encoding="latin-1", newline="")  # kept, or its end would close the stream
+        readline = self._text.readline
+        return lambda limit: readline(limit).encode("latin-1")
+
+    def _pass_over(self, readline: Callable[[int], bytes], ends: bytes | tuple[bytes, ...]) -> None:
         while True:
             with self._faults():
-                rest = self._stream.readline(_BUFFER_BYTES)
+                rest = readline(_BUFFER_BYTES)
             self._offset_bytes += len(rest)
-            if not rest or rest.endswith(b"\n"):
+            if not rest or rest.endswith(ends):
                 return
 
     @contextmanager
