@@ -129,7 +129,7 @@ def test_doctor_goes_on_when_the_configuration_cannot_be_read(cli: Cli) -> None:
 
 def test_doctor_fails_for_an_embedder_that_is_configured_and_missing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = [EmbedderFacts("minilm", available=False, reason="not installed: onnxruntime", remedy="pip install 'outcrop[minilm]'")]
-    monkeypatch.setattr(embedding, "available", lambda: facts)
+    monkeypatch.setattr(embedding, "available", lambda **_: facts)
     assert cli("doctor", env={"OUTCROP_EMBEDDER": "none"}).exit_code == 7  # `none` is not among the facts made up here
     done = cli("doctor", env={"OUTCROP_EMBEDDER": "minilm"})
     assert done.exit_code == 7

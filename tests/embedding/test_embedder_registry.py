@@ -51,8 +51,9 @@ def test_an_object_that_is_no_embedder_is_refused_with_what_it_lacks() -> None:
         ("Static", "did you mean 'static'"),
         ("hashin:64", "did you mean 'hashing'"),
         ("minilm:large", "did you mean 'minilm'"),
-        ("", "choose one of static, minilm"),
-        ("word2vec", "choose one of static, minilm"),
+        ("", "choose one of auto, static, minilm"),
+        ("word2vec", "choose one of auto, static, minilm"),
+        ("auto:x", "did you mean 'auto'"),
         ("openai", "name the model, for example openai:text-embedding-3-small"),
         ("openai:", "name the model, for example openai:text-embedding-3-small"),
         ("custom:mine", "pass the embedder object itself"),
@@ -98,11 +99,27 @@ def test_openai_without_a_key_is_refused_unless_another_server_is_named(monkeypa
     assert isinstance(resolve("openai:local", openai_base_url="http://127.0.0.1:9/v1"), OpenAIEmbedder)
 
 
-def test_the_environments_url_goes_before_the_configured_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_configured_url_wins_and_the_environments_serves_where_none_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/environment")
-    embedder = resolve("openai:local", openai_base_url="http://127.0.0.1:9/configured")
-    assert isinstance(embedder, OpenAIEmbedder)
-    assert embedder.base_url.endswith("/environment")
+    configured = resolve("openai:local", openai_base_url="http://127.0.0.1:9/configured")
+    unconfigured = resolve("openai:local")
+    assert isinstance(configured, OpenAIEmbedder)
+    assert isinstance(unconfigured, OpenAIEmbedder)
+    assert (configured.base_url[-11:], unconfigured.base_url[-12:]) == ("/configured", "/environment")
+
+
+def test_auto_is_the_default_wherever_a_name_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve("auto") is resolve(None)
+    monkeypatch.setattr(registry, "default_spec", lambda: "hashing:16")
+    assert resolve("auto") is resolve("hashing:16")
+
+
+def test_openai_without_its_library_says_so_before_it_asks_for_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'outcrop\[openai\]'"):
+        resolve("openai:text-embedding-3-small")
 
 
 def test_a_missing_package_makes_the_default_none_and_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,6 +147,7 @@ def test_whether_openai_is_available_depends_on_the_environment(monkeypatch: pyt
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     assert [fact.available for fact in available() if fact.name == "openai"] == [False]
+    assert [fact.available for fact in available(openai_base_url="http://127.0.0.1:9/v1") if fact.name == "openai"] == [True]
     monkeypatch.setenv("OPENAI_API_KEY", "sk-quartz")
     assert [fact.available for fact in available() if fact.name == "openai"] == [True]
 

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("httpx", reason="the extra `openai` is not installed")
 
-from outcrop.embedding import HashingEmbedder
+from outcrop.embedding import HashingEmbedder, openai_http
 from outcrop.embedding.openai import OpenAIEmbedder
 from outcrop.embedding.openai_http import RetryPolicy
 from outcrop.embedding.protocol import Embedder
@@ -222,6 +222,21 @@ def test_a_failure_that_stays_ends_after_the_allowed_attempts(server: Server) ->
     assert caught.value.status == 500
     assert caught.value.embedder == "openai:quartz"
     assert len(server.requests) == 1 + 4
+
+
+@pytest.mark.parametrize(
+    "header", [{"Retry-After": "0"}, {"retry-after-ms": "0"}, {"Retry-After": "Thu, 01 Jan 2015 00:00:00 GMT"}]
+)
+def test_a_server_that_asks_for_no_wait_at_all_is_given_a_little_time(
+    server: Server, monkeypatch: pytest.MonkeyPatch, header: dict[str, str]
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(openai_http.time, "sleep", waited.append)
+    embedder = server.embedder()
+    _failing_first(server, [failure(429, "slow down", header)] * 2)
+    embedder.embed_query("slate")
+    assert len(waited) == 2
+    assert 0 < QUICK.first_delay_seconds / 2 <= waited[0] <= QUICK.first_delay_seconds <= waited[1]
 
 
 def test_a_wait_beyond_the_total_is_not_waited_for(server: Server) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from outcrop.embedding.arrays import encodable, slices, unit_rows
 from outcrop.embedding.openai_http import Endpoint, Refused, RetryPolicy
+from outcrop.embedding.packaged import require
 from outcrop.errors import EmbeddingFailed, InvalidConfig
 from outcrop.model import EmbedderIdentity
 
@@ -36,7 +37,7 @@ class OpenAIEmbedder:
     """A model on an OpenAI-compatible server: OpenAI itself, vLLM, Ollama, LM Studio, Text Embeddings Inference and others.
 
     `dimensions` asks for shortened vectors; without it the model's own dimension is found by a first request. The prefixes are put
-    before each text, as models such as E5 want it. The URL and the key come from the arguments or from `OPENAI_BASE_URL` and
+    before each text, as models such as E5 want it. The URL and the key come from the arguments, else from `OPENAI_BASE_URL` and
     `OPENAI_API_KEY`; the key is never shown. Vectors are scaled to length 1. The server is first asked when vectors are needed,
     or the identity without `dimensions`. Safe to use from many threads.
 
@@ -54,6 +55,7 @@ class OpenAIEmbedder:
         api_key: str | None = None,
         retry: RetryPolicy | None = None,
     ) -> None:
+        require("httpx", extra="openai")  # said before a missing key is: without it the key is of no use
         if not model:
             raise InvalidConfig("an openai embedder needs a model, for example openai:text-embedding-3-small", key="embedder")
         self.base_url = (base_url or os.environ.get("OPENAI_BASE_URL") or OFFICIAL_BASE_URL).rstrip("/")
@@ -61,7 +63,7 @@ class OpenAIEmbedder:
         if not key and self.base_url == OFFICIAL_BASE_URL:
             raise InvalidConfig(
                 f"the embedder 'openai:{model}' needs a key for {OFFICIAL_BASE_URL}: set OPENAI_API_KEY,"
-                " or OPENAI_BASE_URL to another server",
+                " or openai_base_url (or OPENAI_BASE_URL) to another server",
                 key="OPENAI_API_KEY",
             )
         self._model = model

@@ -29,7 +29,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     """How patiently to ask a server again after 408, 409, 425, 429, a 5xx or a broken connection. Times are in seconds.
 
     Delays double from `first_delay_seconds` to `delay_seconds_max`, each shortened at random by up to half, unless the server says
-    how long to wait. No attempt starts later than `total_seconds` after the first.
+    how long to wait; "not at all" is no answer to that. No attempt starts later than `total_seconds` after the first.
     """
 
     attempts_max: int = 6
@@ -91,7 +91,7 @@ class Endpoint:
             if failure is None:
                 return response
             wait = _retry_after(response)
-            if wait is None:
+            if wait is None or wait <= 0:
                 wait = min(delay, self._retry.delay_seconds_max) * random.uniform(0.5, 1.0)
                 delay *= 2
             elapsed = time.monotonic() - began
@@ -111,8 +111,12 @@ class Endpoint:
         try:
             response = self._opened().post(self._url, content=msgspec.json.encode(body), headers=_JSON)
         except (self._httpx.InvalidURL, self._httpx.UnsupportedProtocol) as error:
-            message = f"the embedder {self._spec!r} cannot use the URL {self._shown(self._url)!r}: {error}. Check OPENAI_BASE_URL."
-            raise EmbeddingFailed(message, embedder=self._spec, status=None) from error
+            raise EmbeddingFailed(
+                f"the embedder {self._spec!r} cannot use the URL {self._shown(self._url)!r}: {error}."
+                " Check OPENAI_BASE_URL or openai_base_url.",
+                embedder=self._spec,
+                status=None,
+            ) from error
         except self._httpx.TransportError as error:
             return None, self._shown(f"{type(error).__name__}: {error}")
         status = response.status_code
@@ -198,7 +202,7 @@ def _advice(status: int) -> str:
     if status in (401, 403):
         return "Check OPENAI_API_KEY."
     if status == 404:
-        return "Check the model's name and OPENAI_BASE_URL (it mostly ends in /v1)."
+        return "Check the model's name and OPENAI_BASE_URL or openai_base_url (it mostly ends in /v1)."
     if status == 429:
         return "Check the account's plan and quota."
     return "Check the model and its limits."

@@ -16,7 +16,7 @@ from outcrop.embedding.packaged import missing_packages
 from outcrop.embedding.protocol import Embedder
 from outcrop.errors import InvalidConfig, UnknownEmbedder
 
-SPECS = ("static", "minilm", "openai:<model>", "hashing:<dimension>", "none")
+SPECS = ("auto", "static", "minilm", "openai:<model>", "hashing:<dimension>", "none")
 
 _PACKAGES = {"static": static.PACKAGES, "minilm": minilm.PACKAGES, "openai": openai.PACKAGES}
 _OPENAI_OPTIONS = ("dimensions", "query_prefix", "document_prefix")
@@ -37,13 +37,14 @@ class EmbedderFacts(msgspec.Struct, frozen=True):
 def resolve(spec: str | Embedder | None, *, openai_base_url: str | None = None) -> Embedder | None:
     """The embedder that `spec` names: `static`, `minilm`, `openai:<model>`, `hashing:<dimension>`; None for `none`.
 
-    An embedder of the caller's own is returned as it is; None means the default, `default_spec()`. Named embedders are made once
-    per process and shared. `openai_base_url` is used where the environment variable `OPENAI_BASE_URL` is not set.
+    An embedder of the caller's own is returned as it is; `auto` and None mean the default, `default_spec()`. Named embedders are
+    made once per process and shared. `openai_base_url` is the configured one; the environment variable `OPENAI_BASE_URL` serves
+    where none is configured.
 
     Raises `UnknownEmbedder` with the nearest name, `MissingExtra`, `InvalidConfig` for options that an embedder does not have, and
     `EmbeddingFailed` when a model file is not the right one.
     """
-    if spec is None:
+    if spec is None or (isinstance(spec, str) and spec == "auto"):
         spec = default_spec()
     if not isinstance(spec, str):
         return _own(spec)
@@ -54,7 +55,7 @@ def resolve(spec: str | Embedder | None, *, openai_base_url: str | None = None) 
         raise _unknown(spec)
     if name not in ("static", "minilm", "openai", "hashing"):
         raise _unknown(spec)
-    base_url = os.environ.get("OPENAI_BASE_URL") or openai_base_url
+    base_url = os.environ.get("OPENAI_BASE_URL") if openai_base_url is None else openai_base_url
     key = (spec, base_url or "", os.environ.get("OPENAI_API_KEY", "")) if name == "openai" else (spec,)
     with _making:
         if key not in _made:
@@ -67,15 +68,15 @@ def default_spec() -> str:
     return "none" if missing_packages(static.PACKAGES) else "static"
 
 
-def available() -> list[EmbedderFacts]:
-    """Whether each embedder works here, without loading any."""
+def available(*, openai_base_url: str | None = None) -> list[EmbedderFacts]:
+    """Whether each embedder works here, with the configured URL if there is one. Loads none and asks no server."""
     facts = []
     for name, packages in _PACKAGES.items():
         missing = missing_packages(packages)
         reason, remedy = None, None
         if missing:
             reason, remedy = f"not installed: {', '.join(missing)}", f"pip install 'outcrop[{name}]'"
-        elif name == "openai" and not os.environ.get("OPENAI_API_KEY") and not os.environ.get("OPENAI_BASE_URL"):
+        elif name == "openai" and not (openai_base_url or os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL")):
             reason, remedy = "no API key", "set OPENAI_API_KEY, or OPENAI_BASE_URL to a server that needs none"
         facts.append(EmbedderFacts(name, reason is None, reason, remedy))
     return [*facts, EmbedderFacts("hashing", available=True), EmbedderFacts("none", available=True)]

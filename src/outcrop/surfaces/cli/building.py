@@ -32,7 +32,7 @@ def build(
     promote: Annotated[bool, typer.Option("--promote", help="Put it live when it is built.")] = False,
     embedder: Annotated[
         str | None,
-        typer.Option(metavar="SPEC", help="static, minilm, openai:MODEL, or none for search by words only.", show_default=False),
+        typer.Option(metavar="SPEC", help="auto, static, minilm, openai:MODEL, or none: words only.", show_default=False),
     ] = None,
     chunker: Annotated[
         str | None,

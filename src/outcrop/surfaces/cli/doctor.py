@@ -145,7 +145,7 @@ def _extras() -> Iterator[Check]:
 def _embedders(config: Config) -> Iterator[Check]:
     wanted = embedding.default_spec() if config.embedder == "auto" else config.embedder
     needed = wanted.partition(":")[0]
-    for facts in embedding.available():
+    for facts in embedding.available(openai_base_url=config.openai_base_url):
         role = "new collections use it" if facts.name == needed else "works here"
         if facts.available:
             yield Check("embedder", facts.name, "ok", role)
