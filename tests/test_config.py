@@ -90,20 +90,20 @@ def test_the_defaults_are_those_of_the_mode_that_won(tmp_path: Path) -> None:
 
 
 def test_a_file_overrides_what_the_preset_given_in_code_left_alone(tmp_path: Path) -> None:
-    write(tmp_path, "use_lancedb = false\ncandidates = 7\n")
-    config = load(tmp_path, Config.production(candidates=9), {})
-    assert (config.mode, config.use_lancedb, config.candidates) == ("production", False, 9)
+    write(tmp_path, "use_lancedb = false\ncandidates = 17\n")
+    config = load(tmp_path, Config.production(candidates=19), {})
+    assert (config.mode, config.use_lancedb, config.candidates) == ("production", False, 19)
 
 
 def test_an_explicit_value_equal_to_the_default_still_wins(tmp_path: Path) -> None:
-    write(tmp_path, "candidates = 7\n")
+    write(tmp_path, "candidates = 17\n")
     assert load(tmp_path, Config.default(candidates=100), {}).candidates == 100
 
 
 def test_loading_a_loaded_configuration_reads_the_file_anew(tmp_path: Path) -> None:
-    first = load(write(tmp_path, "candidates = 7\nbatch_documents = 8\n"), Config.default(batch_documents=5), {})
+    first = load(write(tmp_path, "candidates = 17\nbatch_documents = 8\n"), Config.default(batch_documents=5), {})
     again = load(write(tmp_path, "candidates = 70\n"), first, {})
-    assert (first.candidates, again.candidates, again.batch_documents) == (7, 70, 5)
+    assert (first.candidates, again.candidates, again.batch_documents) == (17, 70, 5)
 
 
 def test_every_setting_says_where_it_came_from(tmp_path: Path) -> None:
@@ -163,9 +163,9 @@ def test_an_unknown_variable_is_refused_with_the_nearest_name() -> None:
 
 
 def test_the_command_lines_own_variables_are_let_be() -> None:
-    environ = {"OUTCROP_DB": "elsewhere", "OUTCROP_DEBUG": "1", "OUTCROP_CANDIDATES": "5"}
+    environ = {"OUTCROP_DB": "elsewhere", "OUTCROP_DEBUG": "1", "OUTCROP_CANDIDATES": "15"}
     config = load("kb", None, environ)
-    assert (config.path, config.candidates) == (Path("kb"), 5)
+    assert (config.path, config.candidates) == (Path("kb"), 15)
 
 
 def test_an_unknown_keyword_is_refused_with_the_nearest_name() -> None:
@@ -198,8 +198,16 @@ BAD = [
     ),
     ("use_lancedb", "maybe", "true or false"),
     ("embedder", " ", "a name such as"),
-    ("candidates", 0, "a whole number from 1 to 10000; found 0"),
-    ("candidates", 10_001, "a whole number from 1 to 10000; found 10001"),
+    (
+        "embedder",
+        "minlm",
+        'a name such as "auto", "minilm", "static" or "openai:text-embedding-3-small"; found \'minlm\'; did you mean \'minilm\'?',
+    ),
+    ("embedder", "minilm:large", "did you mean 'minilm'?"),
+    ("embedder", "hashing:many", "did you mean 'hashing'?"),
+    ("embedder", "openai:", "found 'openai:'"),
+    ("candidates", 9, "a whole number from 10 to 10000; found 9"),
+    ("candidates", 10_001, "a whole number from 10 to 10000; found 10001"),
     ("candidates", 2.5, "a whole number"),
     ("lock_timeout_seconds", -1, "a number from 0 to 86400; found -1"),
     ("lock_timeout_seconds", float("inf"), "a number from 0 to 86400; found inf"),
@@ -270,6 +278,20 @@ def test_an_empty_variable_is_refused_because_nobody_can_tell_what_it_means() ->
     assert "OUTCROP_CANDIDATES: is empty; unset it, or give a whole number" in str(refusal(environ={"OUTCROP_CANDIDATES": " "}))
 
 
+def test_every_form_of_an_embedders_name_is_taken() -> None:
+    for spec in (
+        "auto",
+        "static",
+        "minilm",
+        "none",
+        "hashing",
+        "hashing:64",
+        "openai:nomic:v1.5?query_prefix=a%20b",
+        "custom:mine",
+    ):
+        assert load("kb", None, {"OUTCROP_EMBEDDER": f" {spec} "}).embedder == spec
+
+
 @pytest.mark.parametrize(
     ("text", "value"), [("true", True), ("TRUE", True), ("1", True), ("yes", True), ("false", False), ("0", False), ("No", False)]
 )
@@ -330,9 +352,9 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
-    (tmp_path / "outcrop.toml").write_bytes(b'\xef\xbb\xbfmode = "test"\r\ncandidates = 5\r\n')
+    (tmp_path / "outcrop.toml").write_bytes(b'\xef\xbb\xbfmode = "test"\r\ncandidates = 15\r\n')
     config = load(tmp_path, None, {})
-    assert (config.mode, config.candidates) == ("test", 5)
+    assert (config.mode, config.candidates) == ("test", 15)
     assert origins(config)["candidates"] == f"{tmp_path / 'outcrop.toml'}:2"
 
 

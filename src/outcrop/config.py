@@ -70,7 +70,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     | `use_lancedb` | generations are held and searched by LanceDB |
     | `fallback_to_mvp` | the built-in engine serves when the configured one cannot |
     | `embedder` | the embedder of new collections; `"auto"` takes the best one installed |
-    | `candidates` | hits that each leg of a search collects before fusion, 1 to 10,000 |
+    | `candidates` | hits that each leg of a search collects before fusion, 10 to 10,000 |
     | `lock_timeout_seconds` | how long to wait for another writer before `CollectionLocked` |
     | `embedding_cache_bytes_max` | size of the embedding cache on disk; 0 turns it off |
     | `part_bytes_max` | bytes of vectors in one part of an index: bounds a build's memory |
@@ -342,10 +342,13 @@ def _size_of_something(value: int | str) -> int:
     return size_bytes
 
 
-def _name(value: str) -> str:
-    if not value.strip() or not value.isprintable():
-        raise ValueError
-    return value.strip()
+def _embedder(value: str) -> str:
+    """The form only: whether an embedder works here is found out when it is needed."""
+    name, _, _ = (spec := value.strip()).partition(":")
+    if not spec.isprintable() or not _EMBEDDER.fullmatch(spec):
+        lacks_model = name in ("openai", "custom")
+        raise _Found(f"found {value!r:.80}" + ("" if lacks_model else _nearest(name.lower(), _EMBEDDER_NAMES)))
+    return spec
 
 
 def _url(value: str | None) -> str | None:
@@ -374,6 +377,9 @@ _UNITS = {
 }
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*((?:[kmgt]i?)?b|)", re.IGNORECASE)
 
+_EMBEDDER_NAMES = ("auto", "static", "minilm", "openai", "hashing", "none")
+_EMBEDDER = re.compile(r"auto|static|minilm|none|hashing(:[0-9]+)?|(openai|custom):.+")
+
 _SIZE_TEXT = 'a size in bytes such as 536870912, "512MB" or "2GiB"'
 _BOOL = _Rule("true or false (in a variable also 1 or 0, yes or no)", bool)
 
@@ -382,8 +388,8 @@ _RULES: dict[str, _Rule] = {
     "path": _Rule("a folder's name", Any, _folder),
     "use_lancedb": _BOOL,
     "fallback_to_mvp": _BOOL,
-    "embedder": _Rule('a name such as "auto", "minilm", "static" or "openai:text-embedding-3-small"', str, _name),
-    "candidates": _Rule("a whole number from 1 to 10000", Annotated[int, Meta(ge=1, le=10_000)]),
+    "embedder": _Rule('a name such as "auto", "minilm", "static" or "openai:text-embedding-3-small"', str, _embedder),
+    "candidates": _Rule("a whole number from 10 to 10000", Annotated[int, Meta(ge=10, le=10_000)]),  # 10 is a search's own k
     "lock_timeout_seconds": _Rule("a number from 0 to 86400", Annotated[float, Meta(ge=0, le=86_400)]),
     "embedding_cache_bytes_max": _Rule(f"{_SIZE_TEXT}, or 0 for no cache", int | str, _size),
     "part_bytes_max": _Rule(f"{_SIZE_TEXT}, at least 1", int | str, _size_of_something),
