@@ -60,6 +60,17 @@ def test_an_unknown_analyzer_is_refused_with_the_nearest_name() -> None:
     assert caught.value.nearest is None
 
 
+@pytest.mark.parametrize("name", [3, None, ["english"]])
+def test_what_is_no_name_of_an_analyzer_is_refused(name: object) -> None:
+    with pytest.raises(InvalidConfig, match=rf"a name, found {type(name).__name__}: .*Known are: english, simple"):
+        analyzer(name)  # type: ignore[arg-type]
+
+
+def test_the_refusal_of_an_analyzer_without_a_near_name_is_made_of_sentences() -> None:
+    with pytest.raises(InvalidConfig, match=r"named 'klingon'\. Known are: english"):
+        analyzer("klingon")
+
+
 def test_an_accent_of_its_own_means_the_same_as_a_composed_one() -> None:
     composed, apart = "café Å 한국 études", unicodedata.normalize("NFD", "café Å 한국 études")
     assert composed != apart

@@ -211,6 +211,19 @@ def test_the_message_of_a_refusal_shows_the_place_and_what_is_allowed() -> None:
     assert "BETWEEN" in " ".join(allowed)
 
 
+@pytest.mark.parametrize(
+    "text", ["lang = en", 'lang = "en"', "en != lang AND lang = en", "lang IN ('de', en)", "a BETWEEN en AND 'fr'"]
+)
+def test_a_text_without_its_quotes_is_told_first_of_all_that_it_needs_them(text: str) -> None:
+    with pytest.raises(InvalidFilter, match=r"position \d+: text goes in 'single quotes': '(en|lang)'"):
+        parse(text)
+
+
+def test_a_text_with_a_minus_and_without_its_quotes_is_told_of_both_kinds_of_quotes() -> None:
+    with pytest.raises(InvalidFilter, match="text goes in 'single quotes', a name with a minus in double quotes"):
+        parse("day = 2026-03-01")
+
+
 def test_the_place_in_a_long_filter_is_shown_in_a_window() -> None:
     with pytest.raises(InvalidFilter) as caught:
         parse(" AND ".join(["a = 1"] * 500) + " AND a ~ 1")
@@ -226,6 +239,7 @@ def test_the_place_in_a_long_filter_is_shown_in_a_window() -> None:
         ({"year": {}}, "operators"),
         ({"year": {"$ge": 1}}, "mean \\$gte"),
         ({"$nor": [{"a": 1}]}, "mean \\$or"),
+        ({"$where": "a"}, "'\\$where'\\. Allowed here"),
         ({"lang": ["en", "de"]}, "\\$in"),
         ({"lang": {"$in": "en"}}, "list"),
         ({"$or": []}, "at least one"),

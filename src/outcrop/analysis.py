@@ -87,22 +87,25 @@ class Analyzer:
         return [Span(offsets[span.start], offsets[span.end], span.term) for span in spans]
 
 
-@cache
 def analyzer(name: str) -> Analyzer:
     """The analyzer of this name, one of `ANALYZERS`. Raises `InvalidConfig` with the nearest name.
 
     >>> analyzer("simple").terms("The layers")
     ['the', 'layers']
     """
+    known = ", ".join(ANALYZERS)
+    if not isinstance(name, str):
+        found = type(name).__name__
+        raise InvalidConfig(
+            f"an analyzer is a name, found {found}: {name!r:.60}. Known are: {known}.", key="analyzer", nearest=None
+        )
     if name not in ANALYZERS:
         near = difflib.get_close_matches(name.lower(), ANALYZERS, n=1, cutoff=0.6)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise InvalidConfig(
-            f"there is no analyzer named {name!r}{hint} Known are: {', '.join(ANALYZERS)}.",
-            key="analyzer",
-            nearest=near[0] if near else None,
+            f"there is no analyzer named {name!r:.60}{hint} Known are: {known}.", key="analyzer", nearest=near[0] if near else None
         )
-    return Analyzer(name, _pipeline(name))
+    return _made(name)
 
 
 def normalize(text: str) -> str:
@@ -114,6 +117,11 @@ def normalize(text: str) -> str:
     if text.isascii():
         return text
     return _SURROGATE.sub("\ufffd", unicodedata.normalize("NFC", text))
+
+
+@cache
+def _made(name: str) -> Analyzer:
+    return Analyzer(name, _pipeline(name))
 
 
 def _pipeline(name: str) -> tantivy.TextAnalyzer:

@@ -92,7 +92,7 @@ def _condition(field: str, key: str, value: Any, depth_left: int) -> Filter:
 
 def _refuse_key(key: str, place: str, allowed: tuple[str, ...]) -> NoReturn:
     near = difflib.get_close_matches(key, allowed, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = f"; did you mean {near[0]}?" if near else "."
     _refuse(f"{place}: unknown operator {reprlib.repr(key)}{hint} Allowed here: {' '.join(allowed)}")
 
 

@@ -158,8 +158,7 @@ class _Reader:
         negative = isinstance(node, exp.Neg)
         literal = _bare(node.this) if negative else node
         if not isinstance(literal, exp.Literal) or literal.is_string:
-            what = "a field can only be compared with a value, found another field" if _is_field(node) else "expected a value"
-            self._refuse(node, what)
+            self._refuse(node, _between_quotes(node) if _is_field(node) else "expected a value")
         return self._at(node, lambda: _number(("-" if negative else "") + str(literal.this)))
 
     def _compare(self, node: exp.Expression, field: str, op: Operator, value: Value) -> Filter:
@@ -187,6 +186,12 @@ def _bare(node: Any) -> Any:
 
 def _is_field(node: object) -> TypeGuard[exp.Column | exp.Dot]:
     return isinstance(node, exp.Column | exp.Dot)
+
+
+def _between_quotes(node: exp.Column | exp.Dot) -> str:
+    """What to say of a field where a value belongs: mostly it is a text without its quotes, or in those of a field."""
+    text = ".".join(part.name for part in node.parts)
+    return f"text goes in 'single quotes': '{text:.60}'; without them, or in double quotes, it is a field, not a value"
 
 
 def _chain(node: exp.Expression, kind: type[exp.Expression]) -> list[exp.Expression]:
@@ -250,7 +255,11 @@ def _check_order(text: str, tokens: list[Token]) -> None:
         if this is TokenType.DOT and not (previous is TokenType.IDENTIFIER is following):
             _refuse(text, token.start, "a point stands between two names (a.b) or in a number after a digit (0.5)")
         if this is TokenType.DASH and (ended or following is not TokenType.NUMBER):
-            _refuse(text, token.start, "a minus stands only before a number; a name with a minus in it needs double quotes")
+            _refuse(
+                text,
+                token.start,
+                "a minus stands only before a number; text goes in 'single quotes', a name with a minus in double quotes",
+            )
         if this is TokenType.NULL and previous is not TokenType.IS and (earlier, previous) != (TokenType.IS, TokenType.NOT):
             _refuse(text, token.start, "nothing equals NULL; write IS NULL or IS NOT NULL")
 
