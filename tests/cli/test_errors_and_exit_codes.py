@@ -70,6 +70,37 @@ def test_bad_input_ends_with_3(cli: Cli, arguments: list[str]) -> None:
     assert_one_line_error(cli(*arguments), 3)
 
 
+@pytest.mark.usefixtures("rocks")
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (
+            "year >= AND lang='x'",
+            " is missing or out of place here (at `AND lang='x'` in `year >= AND lang='x'`). A filter is made of",
+        ),
+        ("lower(lang) = 'en'", "position 0: functions are not allowed (in `lower(lang) = 'en'`). A filter is made of"),
+        ("year > 2000 AND lang = en", ": text goes in 'single quotes': 'en'; "),
+        ("year > 2000 AND\n  lang ~ 'en'", " (at `~ 'en'` in `lang ~ 'en'`). "),
+        ("", "the filter is empty"),
+    ],
+)
+def test_a_filter_that_cannot_be_read_is_quoted_in_one_line(cli: Cli, where: str, said: str) -> None:
+    assert_one_line_error(cli("count", "rocks", "--where", where), 3, said)
+
+
+@pytest.mark.parametrize("command", [["stats", "rocks"], ["config", "show"]], ids=" ".join)
+def test_an_embedder_that_the_configuration_misspells_is_refused_where_it_stands(cli: Cli, rocks: Path, command: list[str]) -> None:
+    said = "found 'minlm'; did you mean 'minilm'?"
+    assert_one_line_error(cli(*command, env={"OUTCROP_EMBEDDER": "minlm"}), 3, "OUTCROP_EMBEDDER: ", said)
+    (rocks / "outcrop.toml").write_text('\nembedder = "minlm"\n', encoding="utf-8")
+    assert_one_line_error(cli(*command), 3, "outcrop.toml:2: ", said)
+
+
+def test_an_address_is_shown_as_it_was_given(cli: Cli, tmp_path: Path) -> None:
+    assert_one_line_error(cli("build", "new", "http://example.org/x.csv"), 3, "error: http://example.org/x.csv is an address")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_bad_setting_ends_with_3_and_names_where_it_stands(cli: Cli, rocks: Path) -> None:
     assert_one_line_error(cli("stats", "rocks", env={"OUTCROP_CANDIDATES": "x"}), 3, "OUTCROP_CANDIDATES")
     (rocks / "outcrop.toml").write_text("candidtes = 5\n", encoding="utf-8")

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import Result
+
+from outcrop import Collection
+from outcrop.errors import StorageFailed
 
 Cli = Callable[..., Result]
 
@@ -96,6 +100,62 @@ def test_collections_are_listed_and_one_that_is_damaged_hides_none(cli: Cli, cor
     assert "damaged" in done.stdout
     assert "rocks" in done.stdout
     assert "collection.json" in done.stderr
+
+
+def damage_active(folder: Path, how: str) -> None:
+    if how == "manifest":
+        manifest_of(folder, 1).write_text("{", encoding="utf-8")
+    elif how == "pointer":
+        (folder / "rocks" / "active").unlink()
+        (folder / "rocks" / "active").write_text("nowhere\n", encoding="utf-8")
+    else:
+        shutil.rmtree(manifest_of(folder, 1).parent)
+
+
+@pytest.mark.parametrize("how", ["manifest", "pointer", "folder"])
+def test_another_generation_can_be_promoted_when_the_active_one_is_damaged(cli: Cli, rocks: Path, how: str) -> None:
+    damage_active(rocks, how)
+    done = cli("promote", "rocks", "2")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "Generation 2 of rocks is active now: 2 documents." in done.stdout
+    assert cli("count", "rocks").stdout == "2\n"
+
+
+@pytest.mark.parametrize("how", ["manifest", "pointer", "folder"])
+def test_stats_and_collections_say_that_the_active_generation_is_damaged(cli: Cli, rocks: Path, how: str) -> None:
+    damage_active(rocks, how)
+    done = cli("stats", "rocks")
+    assert (done.exit_code, done.stdout) == (8, "")
+    assert done.stderr.startswith("error: ")
+    listed = cli("collections")
+    assert (listed.exit_code, "damaged" in listed.stdout) == (0, True)
+    assert listed.stderr == done.stderr
+    (one,) = json.loads(cli("collections", "--json").stdout)
+    assert (one["name"], one["damaged"]) == ("rocks", True)
+
+
+@pytest.mark.usefixtures("rocks")
+def test_a_collection_that_may_not_be_read_is_not_called_damaged(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: Collection) -> None:
+        raise StorageFailed("kb/rocks: Permission denied", path="kb/rocks", errno_name="EACCES")
+
+    monkeypatch.setattr(Collection, "stats", refused)
+    done = cli("collections")
+    assert "not readable" in done.stdout
+    assert "damaged" not in done.stdout
+    assert "kb/rocks: Permission denied" in done.stderr
+    (one,) = json.loads(cli("collections", "--json").stdout)
+    assert (one["damaged"], one["error"]) == (False, "kb/rocks: Permission denied")
+
+
+@pytest.mark.parametrize("file", ["collection.json", "journal.sqlite", "active"])
+def test_a_damaged_collection_can_be_dropped(cli: Cli, rocks: Path, file: str) -> None:
+    damaged = rocks / "rocks" / file
+    damaged.unlink(missing_ok=True)
+    damaged.write_text("{", encoding="utf-8")
+    done = cli("drop", "rocks", "--yes")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert not (rocks / "rocks").exists()
 
 
 def test_drop_needs_a_yes(cli: Cli, rocks: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,35 @@ def test_json_is_one_object_with_everything_about_the_search(cli: Cli) -> None:
 def test_a_filter_selects_in_both_spellings(cli: Cli, where: str) -> None:
     found = json.loads(cli("search", "rocks", "layers", "--where", where, "--json").stdout)
     assert [hit["document_id"] for hit in found["hits"]] == ["sand"]
+
+
+@pytest.mark.usefixtures("rocks")
+def test_a_filter_given_in_several_parts_selects_what_all_of_them_do(cli: Cli) -> None:
+    def ids(*filters: str) -> set[str]:
+        options = [part for one in filters for part in ("--where", one)]
+        return {hit["document_id"] for hit in json.loads(cli("search", "rocks", "layers", *options, "--json").stdout)["hits"]}
+
+    assert ids("year >= 2024") == {"sand", "dune"}
+    assert ids("lang = 'en'") == {"sand", "slate"}
+    assert ids("year >= 2024", "lang = 'en'") == {"sand"}
+    assert ids('{"year": 2024}', "lang = 'en' OR lang = 'de'") == {"sand", "dune"}
+    assert cli("count", "rocks", "-w", "year = 2024", "-w", "lang = 'de'").stdout == "1\n"
+
+
+def test_a_search_whose_embedder_needs_a_missing_extra_says_that_words_need_none(
+    cli: Cli, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wordllama", reason="the extra `static` is not installed")
+    assert cli("build", "more", corpus, "--embedder", "static", "--promote").exit_code == 0
+    monkeypatch.setattr("outcrop.embedding.registry._made", {})
+    monkeypatch.setitem(sys.modules, "tokenizers", None)  # what an import of a missing module looks like
+    refused = cli("search", "more", "layers")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (7, 1)
+    assert "pip install 'outcrop[static]'. Or search by words alone, which needs no extra: --search-mode lexical" in refused.stderr
+    by_meaning = cli("search", "more", "layers", "-m", "vector")
+    assert by_meaning.exit_code == 7
+    assert "lexical" not in by_meaning.stderr
+    assert "Slate splits" in cli("search", "more", "layers", "-m", "lexical").stdout
 
 
 @pytest.mark.usefixtures("rocks")

@@ -8,17 +8,20 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from outcrop import filters
 from outcrop.errors import InvalidFilter
+from outcrop.filters import Filter
 
 CollectionName = Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection's name.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON value on stdout, for programs.")]
 Where = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--where",
         "-w",
         metavar="FILTER",
-        help="Only documents whose metadata match: \"year >= 2015 AND lang = 'en'\", or the same as a JSON object.",
+        help="Only documents whose metadata match: \"year >= 2015 AND lang = 'en'\", or the same as a JSON object. Given more"
+        " than once, all must match.",
         show_default=False,
     ),
 ]
@@ -52,9 +55,18 @@ def generation_of(text: str | None) -> int | str | None:
     return int(text) if text is not None and text.isascii() and text.isdigit() else text
 
 
-def filter_of(text: str | None) -> str | dict[str, Any] | None:
-    """A filter as `--where` gives it: text, or an object if it looks like one. Raises `InvalidFilter`."""
-    if text is None or not text.lstrip().startswith("{"):
+def filter_of(texts: list[str] | None) -> Filter | None:
+    """The filter that every `--where` gives a part of, each as text, or as an object if it looks like one.
+
+    Raises `InvalidFilter`.
+    """
+    parts = [filters.parse(_one_filter(text)) for text in texts or ()]
+    given = [part for part in parts if part is not None]
+    return filters.all_of(given) if given else None
+
+
+def _one_filter(text: str) -> str | dict[str, Any]:
+    if not text.lstrip().startswith("{"):
         return text
     try:
         return msgspec.json.decode(text.encode(errors="replace"), type=dict[str, Any])

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from outcrop import GenerationInfo
+from outcrop import Collection, GenerationInfo
+from outcrop.errors import Damaged
 from outcrop.surfaces.cli.arguments import AsJson, CollectionName, generation_of
 from outcrop.surfaces.cli.program import invocation
 from outcrop.surfaces.cli.rendering import counted, generations_table, note, plain, screen, show, write_json
@@ -48,7 +49,7 @@ def promote(
     """
     with invocation(context).opened(read_only=False) as db:
         opened = db.collection(collection)
-        before = opened.active
+        before = _active_if_readable(opened)
         after = opened.promote(generation_of(generation) or generation)
     if before is not None and before.uuid == after.uuid:
         show(Text(f"Generation {after.number} of {collection} was active already; nothing changed."))
@@ -68,9 +69,17 @@ def rollback(context: typer.Context, collection: CollectionName) -> None:
     """
     with invocation(context).opened(read_only=False) as db:
         opened = db.collection(collection)
-        before = opened.active
+        before = _active_if_readable(opened)
         after = opened.rollback()
     _tell(collection, before, after)
+
+
+def _active_if_readable(collection: Collection) -> GenerationInfo | None:
+    """The active generation, for the message only: to promote another one is how a damaged one is replaced."""
+    try:
+        return collection.active
+    except Damaged:
+        return None
 
 
 def _tell(collection: str, before: GenerationInfo | None, after: GenerationInfo) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from outcrop import Database, OutcropError
+from outcrop.errors import Damaged
 from outcrop.surfaces.cli.arguments import AsJson, CollectionName
 from outcrop.surfaces.cli.program import WrongUsage, invocation
 from outcrop.surfaces.cli.rendering import note, plain, show, size, write_json
@@ -35,7 +36,7 @@ def list_collections(context: typer.Context, json: AsJson = False) -> None:
         table.add_column(name, justify="right")
     for one in found:
         if "error" in one:
-            table.add_row(one["name"], Text("damaged", style="bold red"), "", "")
+            table.add_row(one["name"], Text("damaged" if one["damaged"] else "not readable", style="bold red"), "", "")
             note(f"error: {plain(one['error'], one_line=True)}", style="bold red")
         else:
             active = "none" if one["active"] is None else str(one["active"])
@@ -55,9 +56,10 @@ def drop(
     """
     call = invocation(context)
     with call.opened(read_only=True) as db:
-        found = db.collection(collection).name
+        if collection not in db.collections():
+            db.collection(collection)  # raises, with the nearest name; one that is there may be too damaged to open
     if not yes:
-        question = f"Remove the collection {found} in {call.db} with all its generations?"
+        question = f"Remove the collection {collection} in {call.db} with all its generations?"
         if not sys.stdin.isatty():
             raise WrongUsage("dropping cannot be undone; to do it without being asked, say --yes")
         typer.confirm(question, abort=True)
@@ -68,7 +70,9 @@ def drop(
 
 def _facts(db: Database, name: str) -> dict[str, Any]:
     try:
-        stats = db.collection(name).stats()
-    except OutcropError as error:  # one damaged collection must not hide the others
-        return {"name": name, "error": str(error)}
+        opened = db.collection(name)
+        _ = opened.active  # raises where the active generation is damaged, which is more than that there is none
+        stats = opened.stats()
+    except OutcropError as error:  # one that is damaged, or may not be read, must not hide the others
+        return {"name": name, "error": str(error), "damaged": isinstance(error, Damaged)}
     return {"name": name, "active": stats.active, "document_count": stats.document_count, "size_bytes": stats.size_bytes}

@@ -171,12 +171,23 @@ def _say(error: Exception, *, debug: bool) -> None:
     if isinstance(error, InvalidFilter) and screen(stderr=True).is_terminal:
         note(f"error: {plain(str(error))}", style="bold red")  # its own lines, because one of them points at a place in another
     elif isinstance(error, OutcropError | OSError):
-        lines = (line for line in str(error).splitlines() if line.strip() != "^")
-        note(f"error: {plain(' '.join(lines), one_line=True)}", style="bold red")
+        text = _with_place_in_words(error) if isinstance(error, InvalidFilter) else str(error)
+        note(f"error: {plain(text, one_line=True)}", style="bold red")
     else:
         found = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         advice = "" if debug else "; --debug shows where"
         note(f"error: unexpected, so this is a bug in Outcrop: {plain(found, one_line=True)}{advice}", style="bold red")
+
+
+def _with_place_in_words(error: InvalidFilter) -> str:
+    """The message in a form that survives as one line: the filter in quotes, and from where on it cannot be read."""
+    lines = str(error).splitlines()
+    caret = next((number for number, line in enumerate(lines) if line.strip() == "^"), None)
+    if caret is None:
+        return str(error)
+    shown, place = lines[caret - 1], lines[caret].index("^")
+    at = f"at `{shown[place:].strip()}` " if shown[:place].strip() else ""
+    return f"{' '.join(lines[: caret - 1])} ({at}in `{shown.strip()}`). {' '.join(lines[caret + 1 :])}"
 
 
 def _say_usage(error: Any) -> None:

@@ -28,7 +28,9 @@ def stats(context: typer.Context, collection: CollectionName, json: AsJson = Fal
       outcrop stats papers
     """
     with invocation(context).opened(read_only=True) as db:
-        found = db.collection(collection).stats()
+        opened = db.collection(collection)
+        _ = opened.active  # raises where the active generation is damaged, which is more than that there is none
+        found = opened.stats()
     if json:
         write_json(found)
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Literal
 
 import msgspec
@@ -11,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from outcrop import Fusion, Hit, Hits
+from outcrop.errors import MissingExtra
 from outcrop.model import SearchMode
 from outcrop.surfaces.cli.arguments import AsJson, CollectionName, GenerationNumber, Where, filter_of, generation_of
 from outcrop.surfaces.cli.program import invocation
@@ -59,22 +62,35 @@ def search(
     """
     words = " ".join(query)
     with invocation(context).opened(read_only=True) as db:
-        hits = db.collection(collection).search(
-            words,
-            k=k,
-            offset=offset,
-            mode=search_mode,
-            where=filter_of(where),
-            candidates=candidates,
-            fusion=Fusion(method=fusion, vector_weight=vector_weight),
-            per_document=per_document,
-            explain=explain,
-            generation=generation_of(generation),
-        )
+        with _words_need_no_extra(search_mode):
+            hits = db.collection(collection).search(
+                words,
+                k=k,
+                offset=offset,
+                mode=search_mode,
+                where=filter_of(where),
+                candidates=candidates,
+                fusion=Fusion(method=fusion, vector_weight=vector_weight),
+                per_document=per_document,
+                explain=explain,
+                generation=generation_of(generation),
+            )
         if json:
             write_json(as_object(words, hits))
         else:
             show_hits(hits, full=full)
+
+
+@contextmanager
+def _words_need_no_extra(search_mode: SearchMode | None) -> Iterator[None]:
+    """Say of a search that only its vector leg cannot run that it can do without."""
+    try:
+        yield
+    except MissingExtra as error:
+        if search_mode == "vector":
+            raise
+        advice = "Or search by words alone, which needs no extra: --search-mode lexical"
+        raise MissingExtra(f"{error}. {advice}", **error.values) from error
 
 
 def as_object(query: str, hits: Hits) -> dict[str, object]:
