@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +15,7 @@ import pytest
 
 import outcrop
 from outcrop import Collection, Document, Fusion
-from outcrop.errors import InvalidFilter, InvalidQuery, NoActiveGeneration, UnknownGeneration
+from outcrop.errors import Closed, EmbeddingFailed, InvalidFilter, InvalidInput, InvalidQuery, NoActiveGeneration, UnknownGeneration
 
 ROCKS = [
     Document(
@@ -237,3 +242,145 @@ def test_given_vectors_are_searched_by_every_metric(tmp_path: Path, metric: outc
         alone = given.search("text 7")
         assert alone.mode == "lexical"
         assert "no embedder" in alone.warnings[0]
+
+
+class Odd:
+    """An embedder whose queries come out as the test wants."""
+
+    identity = outcrop.EmbedderIdentity("custom:odd", "test", "odd", "1", 4, normalized=False)
+    vector_weight = 0.5
+
+    def __init__(self, query: object) -> None:
+        self.query = query
+
+    def embed_documents(self, texts: list[str]) -> np.ndarray:
+        return np.tile(np.array([1, 2, 0, 0], np.float32), (len(texts), 1))
+
+    def embed_query(self, _: str) -> object:
+        return self.query
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+@pytest.mark.parametrize("query", [np.ones(2, np.float32), np.ones((1, 4), np.float32), [1, 2, 3, float("nan")], None, "abc"])
+def test_an_embedder_that_fails_at_a_query_is_named(tmp_path: Path, query: object, metric: str) -> None:
+    with outcrop.open(tmp_path, config=outcrop.Config.test()) as db:
+        odd = db.create_collection("odd", embedder=Odd(query), metric=metric)  # type: ignore[arg-type]
+        odd.build(ROCKS, promote=True)
+        with pytest.raises(EmbeddingFailed, match="'custom:odd'"):
+            odd.search("granite")
+        assert odd.search("granite", mode="lexical")[0].document_id == "granite"
+
+
+def test_a_query_that_the_embedder_does_not_know_is_answered_lexically_and_says_so(tmp_path: Path) -> None:
+    with outcrop.open(tmp_path, config=outcrop.Config.test()) as db:
+        odd = db.create_collection("odd", embedder=Odd([0, 0, 0, 0]))
+        odd.build(ROCKS, promote=True)
+        hits = odd.search("granite", explain=True)
+        assert hits[0].document_id == "granite"
+        assert 0 < hits[0].score <= 1, "a hybrid's scores, with an empty leg"
+        assert "no word that the embedder knows" in hits.warnings[0]
+        assert len(odd.search("granite", mode="vector")) == 0
+
+
+def test_many_short_lived_threads_leave_no_files_open(rocks: Collection) -> None:
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("open files are counted where /proc says them")
+
+    def search() -> None:
+        rocks.search("thin layers")
+        rocks.count()
+
+    def run_threads() -> int:
+        for _ in range(30):
+            thread = threading.Thread(target=search)
+            thread.start()
+            thread.join()
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    run_threads()
+    assert run_threads() <= run_threads()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_can_search_and_build(tmp_path: Path) -> None:
+    """In a process of its own, which has searched and built with all its threads before it forks."""
+    program = """
+import os, sys, warnings
+import numpy as np
+import outcrop
+from outcrop import Config, Document
+warnings.simplefilter("ignore", DeprecationWarning)
+rng = np.random.default_rng(1)
+db = outcrop.open(sys.argv[1], config=Config.default())
+rocks = db.create_collection("rocks", embedder="none", index="hnsw")
+documents = [Document(f"d{i}", f"granite {i}", metadata={"n": i % 2}, vector=v) for i, v in enumerate(rng.normal(size=(12_000, 16)))]
+rocks.build(documents, promote=True)
+query = rng.normal(size=16)
+ask = lambda: [hit.id for where in (None, "n = 1") for hit in rocks.search("granite 7", vector=query, where=where)]
+expected = ask()
+child = os.fork()
+if not child:
+    ok = ask() == expected and rocks.build(documents[:11_000]).document_count == 11_000
+    os._exit(0 if ok else 1)
+code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+assert ask() == expected
+sys.exit(code)
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "kb")], timeout=120, check=False)
+    assert done.returncode == 0
+
+
+def test_a_search_that_runs_while_the_database_closes_ends_well(tmp_path: Path) -> None:
+    db = outcrop.open(tmp_path, config=outcrop.Config.test())
+    many = db.create_collection("many", embedder="hashing:16")
+    many.build(ROCKS, promote=True)
+    begun = threading.Event()
+    ended: list[object] = []
+
+    def search() -> None:
+        try:
+            while True:
+                many.search("thin layers")
+                begun.set()
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            ended.append(error)
+
+    threads = [threading.Thread(target=search) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    begun.wait(30)
+    db.close()
+    for thread in threads:
+        thread.join(30)
+    assert [type(error) for error in ended] == [Closed] * 4
+
+
+def test_hits_can_be_sent_to_another_process(rocks: Collection) -> None:
+    hits = rocks.search("thin layers", explain=True)
+    again = pickle.loads(pickle.dumps(hits))
+    assert again.to_dicts() == hits.to_dicts()
+
+
+@pytest.mark.parametrize("ids", [None, 7, [7], ["\ud800"], [None]])
+def test_get_takes_ids(rocks: Collection, ids: object) -> None:
+    with pytest.raises(InvalidInput, match="ids, which are text"):
+        rocks.get(ids)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_a_query_vector_of_any_length_is_compared_by_its_direction(rocks: Collection, scale: float) -> None:
+    direction = np.arange(64, dtype=np.float64)
+    assert ids(rocks.search(vector=direction * scale)) == ids(rocks.search(vector=direction))
+
+
+def test_an_embedder_with_a_new_revision_does_not_take_the_place_of_the_old(tmp_path: Path) -> None:
+    class Newer(Odd):
+        identity = outcrop.EmbedderIdentity("custom:odd", "test", "odd", "2", 4, normalized=False)
+
+    with outcrop.open(tmp_path, config=outcrop.Config.test()) as db:
+        odd = db.create_collection("odd", embedder=Odd([1, 0, 0, 0]))
+        odd.build(ROCKS, promote=True)
+        odd.build(embedder=Newer([0, 1, 0, 0]), promote=True)
+        assert odd.search("granite").mode == "hybrid"
+        odd.rollback()
+        assert odd.search("granite").mode == "hybrid"

@@ -112,7 +112,7 @@ if os.getuid() == 0:  # root may write anywhere
     os.setgid(65534)
     os.setuid(65534)
 try:
-    db = outcrop.open(sys.argv[1], config=Config.test())
+    db = outcrop.open(sys.argv[1], config=Config.test(), read_only=sys.argv[2] == "search")
     rocks = db.create_collection("more") if sys.argv[2] == "create" else db.collection("rocks")
     if sys.argv[2] == "build":
         rocks.build([Document("a", "x")])
@@ -150,6 +150,10 @@ def test_a_database_that_may_not_even_be_looked_at_is_refused(kb: Path) -> None:
     kb.parent.chmod(0o700)
     said = as_anybody(kb, "search")
     assert os.getuid() or said.startswith("StorageFailed"), said
+
+
+def test_searching_needs_the_right_to_make_lock_files_and_says_so(closed: Path) -> None:
+    assert "Permission denied" in as_anybody(closed, "search")
 
 
 @pytest.mark.parametrize("action", ["create", "build"])

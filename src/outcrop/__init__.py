@@ -16,7 +16,8 @@ from outcrop.database import Database, open  # noqa: A004 - outcrop.open reads b
 from outcrop.embedding.protocol import Embedder
 from outcrop.engines.protocol import Availability
 from outcrop.errors import OutcropError
-from outcrop.ingest import BadRecord, Progress
+from outcrop.filters import Filter
+from outcrop.ingest import BadRecord, Chunker, Piece, Progress, ProgressSink
 from outcrop.model import (
     Capabilities,
     Chunk,
@@ -29,6 +30,7 @@ from outcrop.model import (
     LegExplanation,
     Recipe,
     Running,
+    SearchMode,
     Stats,
     TermScore,
 )
@@ -42,6 +44,7 @@ __all__ = [
     "BadRecord",
     "Capabilities",
     "Chunk",
+    "Chunker",
     "Citation",
     "Collection",
     "Config",
@@ -51,6 +54,7 @@ __all__ = [
     "Embedder",
     "EmbedderIdentity",
     "Explanation",
+    "Filter",
     "Fusion",
     "GenerationInfo",
     "Hit",
@@ -58,9 +62,12 @@ __all__ = [
     "IndexSpec",
     "LegExplanation",
     "OutcropError",
+    "Piece",
     "Progress",
+    "ProgressSink",
     "Recipe",
     "Running",
+    "SearchMode",
     "Stats",
     "TermScore",
     "TookMs",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +13,9 @@ import numpy as np
 import pytest
 
 import outcrop
-from outcrop import BadRecord, Config, Database, Document, Progress
+from outcrop import BadRecord, Config, Database, Document, IndexSpec, Piece, Progress
 from outcrop.errors import (
+    Closed,
     CollectionLocked,
     DuplicateDocument,
     InvalidConfig,
@@ -256,3 +259,107 @@ def test_an_empty_text_is_found_by_its_title(db: Database) -> None:
     rocks = db.create_collection("rocks", embedder="hashing:16")
     rocks.build([Document("a", "", title="Obsidian"), Document("b", "something else")], promote=True)
     assert rocks.search("obsidian", mode="lexical")[0].document_id == "a"
+
+
+def test_texts_that_all_begin_alike_can_be_built(db: Database) -> None:
+    notice = "Licensed under the Example License, Version 2; you may not use this file except in compliance with it. " * 4
+    mails = db.create_collection("mails", embedder="none")
+    info = mails.build([Document(f"m{i}", f"{notice} Message number {i}") for i in range(500)], promote=True)
+    assert info.document_count == 500
+    assert mails.search("message 77", k=1)[0].document_id == "m77"
+
+
+@pytest.mark.parametrize("text", ["", "!!! ???", "to be or not to be", "x" * 300])
+def test_texts_without_a_searchable_term_can_be_built(db: Database, text: str) -> None:
+    bare = db.create_collection("bare", embedder="none")
+    bare.build([Document(f"d{i}", text, vector=[1.0, float(i)]) for i in range(30)], promote=True)
+    assert bare.search(vector=[1.0, 0.0], k=1)[0].document_id == "d0"
+    assert list(bare.search("to be x", mode="lexical")) == []
+
+
+@pytest.mark.parametrize(
+    "index",
+    ["hnws", {"kind": "nope"}, {"m": 0}, {"m": "16"}, {"ef_search": 2**40}, {"nlist": True}],
+)
+def test_an_index_that_cannot_be_is_refused_before_anything_is_written(db: Database, index: object) -> None:
+    before = snapshot(db.path)
+    with pytest.raises(InvalidConfig, match=r"index|ef_search|nlist|m is"):
+        db.create_collection("rocks", index=IndexSpec(**index) if isinstance(index, dict) else index)  # type: ignore[arg-type]
+    assert db.collections() == []
+    rocks = db.create_collection("rocks", embedder="none")
+    with pytest.raises(InvalidConfig):
+        rocks.build(documents(), index=IndexSpec(**index) if isinstance(index, dict) else index)  # type: ignore[arg-type]
+    assert rocks.generations() == []
+    assert len(snapshot(db.path)) > len(before)
+
+
+class Lines:
+    """A chunker of one's own: a piece for every line."""
+
+    spec = "mine:lines"
+
+    def pieces(self, document: Document) -> list[Piece]:
+        found, start = [], 0
+        for line in document.text.splitlines(keepends=True):
+            found.append(Piece(text=line, start=start, end=start + len(line), heading=None, page=None))
+            start += len(line)
+        return found
+
+
+def test_a_chunker_of_ones_own_is_used_and_asked_for_again(db: Database) -> None:
+    rocks = db.create_collection("rocks", embedder="none", chunker=Lines())
+    assert rocks.build([Document("a", "one\ntwo\nthree")], promote=True).chunk_count == 3
+    assert rocks.build().chunk_count == 3, "the same handle knows it still"
+    with outcrop.open(db.path) as other:
+        with pytest.raises(InvalidConfig, match="one of your own: pass it to build"):
+            other.collection("rocks").build()
+        assert other.collection("rocks").build(chunker=Lines()).chunk_count == 3
+
+
+def test_given_vectors_are_dropped_with_the_embedder_whose_space_they_lie_in(db: Database) -> None:
+    mixed = db.create_collection("mixed", embedder="hashing:8")
+    mixed.build([Document("a", "one"), Document("b", "two", vector=np.ones(8))], promote=True)
+    assert mixed.build(embedder="none").recipe.dimension is None
+
+
+def test_large_documents_are_read_again_a_few_at_a_time(db: Database) -> None:
+    large = db.create_collection("large", embedder="none", chunker="none")
+    large.build((Document(f"d{i}", f"{i} " + "word " * 400_000) for i in range(8)), promote=True)
+    sizes: list[int] = []
+    with outcrop.open(db.path) as other:
+        opened = other.collection("large")
+        opened.count()
+        documents_read = opened._pin(None)
+        try:
+            select = documents_read.documents._select
+            documents_read.documents._select = lambda condition, values: (
+                sizes.append(len(found := select(condition, values))) or found
+            )
+            assert sum(1 for _ in documents_read.documents.scan()) == 8
+        finally:
+            documents_read.unpin()
+    assert max(sizes) <= 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there may a file's name be any bytes")
+def test_a_source_whose_path_is_no_unicode_can_be_built(db: Database, tmp_path: Path) -> None:
+    folder = os.fsdecode(os.path.join(os.fsencode(tmp_path), b"caf\xe9"))
+    Path(folder).mkdir()
+    corpus = Path(folder) / "corpus.jsonl"
+    corpus.write_text('{"id": "a", "text": "one"}')
+    info = db.create_collection("rocks", embedder="none").build(corpus)
+    assert "corpus.jsonl" in info.source
+
+
+def test_a_handle_to_a_dropped_collection_makes_nothing_anew(db: Database) -> None:
+    with outcrop.open(db.path) as other:
+        stale = other.create_collection("rocks", embedder="none")
+        db.drop_collection("rocks")
+        for use in (lambda: stale.build(documents()), stale.rollback, lambda: stale.promote(1)):
+            with pytest.raises(Closed, match="dropped meanwhile"):
+                use()
+        assert not (db.path / "rocks").exists()
+        fresh = db.create_collection("rocks", embedder="none", metric="dot")
+        with pytest.raises(Closed, match="dropped meanwhile"):
+            stale.build(documents())
+        assert fresh.generations() == []

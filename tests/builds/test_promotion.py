@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 import outcrop
 from outcrop import Collection, Config, Database, Document
 from outcrop.errors import Damaged, NothingToRollBack, ReadOnly, UnknownGeneration
+from outcrop.generations.journal import Journal
 
 
 @pytest.fixture(params=["auto", "never"], ids=["symlink", "pointer file"])
@@ -201,3 +203,66 @@ def test_a_read_only_database_refuses_to_change(db: Database, rocks: Collection)
                 change()
     assert rocks.active is not None
     assert rocks.active.number == 1
+
+
+def test_a_rollback_to_a_damaged_generation_is_refused(rocks: Collection) -> None:
+    rocks.promote(1)
+    rocks.promote(2)
+    next(Path(rocks.generations()[0].path).rglob("vectors.f32")).unlink()
+    with pytest.raises(Damaged, match=r"vectors\.f32"):
+        rocks.rollback()
+    assert stamps(rocks) == {2}
+    assert rocks.rollback(to=3).number == 3
+    assert stamps(rocks) == {3}
+
+
+def test_a_changed_byte_of_the_text_index_is_noticed_before_going_live(rocks: Collection) -> None:
+    rocks.promote(1)
+    path = next((Path(rocks.generations()[1].path) / "builtin" / "text").glob("*.term"))
+    content = bytearray(path.read_bytes())
+    content[20] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(Damaged):
+        rocks.promote(2)
+    assert stamps(rocks) == {1}
+
+
+@pytest.mark.parametrize("pointer", ["nonsense", "generations/000009-" + "0" * 32])
+def test_a_pointer_to_nowhere_is_mended_by_a_promotion(db: Database, rocks: Collection, pointer: str) -> None:
+    rocks.promote(1)
+    active = db.path / "rocks" / "active"
+    active.unlink()
+    active.write_text(pointer)
+    assert "rocks" in repr(rocks)
+    assert [info.number for info in rocks.generations()] == [1, 2, 3]
+    for use in (lambda: rocks.search("granite"), rocks.stats, lambda: rocks.active):
+        with pytest.raises(Damaged):
+            use()
+    assert rocks.promote(2).status == "active"
+    assert stamps(rocks) == {2}
+
+
+def test_a_sole_damaged_generation_can_be_replaced_by_a_build(db: Database) -> None:
+    alone = db.create_collection("alone", embedder="hashing:16")
+    only = alone.build(stamped(1), promote=True)
+    (Path(only.path) / "manifest.json").write_text("{")
+    with pytest.raises(Damaged):
+        alone.stats()
+    assert alone.build(stamped(2), promote=True).number == 2
+    assert stamps(alone) == {2}
+
+
+def test_a_promotion_cut_short_after_its_swap_counts(db: Database, rocks: Collection) -> None:
+    """As a crash leaves it: the pointer is swapped, the end not recorded; then another promotion is intended and never happens."""
+    journal = Journal(db.path / "rocks" / "journal.sqlite")
+    rocks.promote(1)
+    rocks.promote(2)
+    with sqlite3.connect(journal.path) as connection:
+        connection.execute("UPDATE promotions SET done_at = NULL WHERE generation = 2")
+    connection.close()
+    assert [info.status for info in rocks.generations()] == ["archived", "active", "ready"]
+    rocks.promote(3)
+    assert [info.status for info in rocks.generations()] == ["archived", "archived", "active"]
+    journal.intend(1, 3, "promote")
+    assert rocks.rollback().number == 2
+    assert rocks.rollback().number == 3

@@ -14,7 +14,7 @@ from outcrop.errors import BuildFailed
 from outcrop.model import Chunk
 
 _SAMPLE = 20
-_CHARACTERS_OF_A_TEXT = 200
+_WORDS_OF_A_TEXT = 20
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -56,5 +56,5 @@ def _known_items(index: GenerationIndex, written: Counts, terms_of: Callable[[st
 
 def _found(index: GenerationIndex, chunk: Chunk, terms_of: Callable[[str], list[str]]) -> bool:
     """Whether the chunk scores by its first words, or has none that can be searched (stop words, punctuation, no text at all)."""
-    words = f"{chunk.title or ''} {chunk.text[:_CHARACTERS_OF_A_TEXT]}"
+    words = " ".join(f"{chunk.title or ''} {chunk.text}".split(maxsplit=_WORDS_OF_A_TEXT)[:_WORDS_OF_A_TEXT])
     return not terms_of(words) or bool(index.explain(words, [chunk.slot])[0])

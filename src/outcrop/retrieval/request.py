@@ -95,7 +95,7 @@ def _checked_vector(vector: ArrayLike, recipe: Recipe) -> NDArray[np.float32]:
         raise InvalidQuery(
             f"the vector has shape {array.shape}; this generation's vectors have shape ({recipe.dimension},)", parameter="vector"
         )
-    length = math.sqrt(array @ array)
+    length = math.sqrt(np.dot(array, array))
     if not _SAFE_LENGTH_MIN < length < _SAFE_LENGTH_MAX:  # float32 squares have vanished or overflowed, or there is NaN
         length = float(np.linalg.norm(array.astype(np.float64)))
     if not math.isfinite(length):

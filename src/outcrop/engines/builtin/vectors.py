@@ -173,7 +173,7 @@ class VectorPart:
 
     def _prepared(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
         prepared = np.ascontiguousarray(vector, np.float32)
-        if self._metric != "cosine" or abs(float(prepared @ prepared) - 1.0) < _UNIT_TOLERANCE:
+        if self._metric != "cosine" or abs(float(np.dot(prepared, prepared)) - 1.0) < _UNIT_TOLERANCE:
             return prepared
         return normalized(prepared)
 
