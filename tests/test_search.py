@@ -313,7 +313,8 @@ warnings.simplefilter("ignore", DeprecationWarning)
 rng = np.random.default_rng(1)
 db = outcrop.open(sys.argv[1], config=Config.default())
 rocks = db.create_collection("rocks", embedder="none", index="hnsw")
-documents = [Document(f"d{i}", f"granite {i}", metadata={"n": i % 2}, vector=v) for i, v in enumerate(rng.normal(size=(12_000, 16)))]
+vectors = enumerate(rng.normal(size=(12_000, 16)))
+documents = [Document(f"d{i}", f"granite {i}", metadata={"n": i % 2}, vector=vector) for i, vector in vectors]
 rocks.build(documents, promote=True)
 query = rng.normal(size=16)
 ask = lambda: [hit.id for where in (None, "n = 1") for hit in rocks.search("granite 7", vector=query, where=where)]

@@ -18,7 +18,6 @@ from outcrop.retrieval.fusion import Fusion
 
 _QUERY_CHARACTERS_MAX = 100_000
 _UNIT_TOLERANCE = 1e-6
-_SAFE_LENGTH_MIN, _SAFE_LENGTH_MAX = 1e-15, 1e15
 
 
 class Request(msgspec.Struct, frozen=True, eq=False):
@@ -88,16 +87,16 @@ def _checked_vector(vector: ArrayLike, recipe: Recipe) -> NDArray[np.float32]:
     if recipe.dimension is None:
         raise InvalidQuery("this generation has no vectors: search it with a text query (mode 'lexical')", parameter="vector")
     try:
-        array = np.ascontiguousarray(vector, dtype=np.float32)
+        with np.errstate(over="ignore"):  # said below, as infinity
+            array = np.ascontiguousarray(vector, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise InvalidQuery(f"the vector is not a sequence of numbers: {error}", parameter="vector") from None
     if array.shape != (recipe.dimension,):
         raise InvalidQuery(
             f"the vector has shape {array.shape}; this generation's vectors have shape ({recipe.dimension},)", parameter="vector"
         )
-    length = math.sqrt(np.dot(array, array))
-    if not _SAFE_LENGTH_MIN < length < _SAFE_LENGTH_MAX:  # float32 squares have vanished or overflowed, or there is NaN
-        length = float(np.linalg.norm(array.astype(np.float64)))
+    exact = array.astype(np.float64)  # squares of float32 may overflow or vanish
+    length = math.sqrt(np.dot(exact, exact))
     if not math.isfinite(length):
         raise InvalidQuery("the vector holds NaN, infinity or numbers too large", parameter="vector")
     if recipe.metric == "cosine":
