@@ -121,6 +121,14 @@ def test_another_generation_can_be_promoted_when_the_active_one_is_damaged(cli: 
     assert cli("count", "rocks").stdout == "2\n"
 
 
+def test_a_damaged_active_generation_can_be_rolled_back(cli: Cli, rocks: Path) -> None:
+    cli("promote", "rocks", "2")
+    manifest_of(rocks, 2).write_text("{", encoding="utf-8")
+    done = cli("rollback", "rocks")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "Generation 1 of rocks is active now: 3 documents." in done.stdout
+
+
 @pytest.mark.parametrize("how", ["manifest", "pointer", "folder"])
 def test_stats_and_collections_say_that_the_active_generation_is_damaged(cli: Cli, rocks: Path, how: str) -> None:
     damage_active(rocks, how)

@@ -70,9 +70,7 @@ def drop(
 
 def _facts(db: Database, name: str) -> dict[str, Any]:
     try:
-        opened = db.collection(name)
-        _ = opened.active  # raises where the active generation is damaged, which is more than that there is none
-        stats = opened.stats()
+        stats = db.collection(name).stats()
     except OutcropError as error:  # one that is damaged, or may not be read, must not hide the others
         return {"name": name, "error": str(error), "damaged": isinstance(error, Damaged)}
     return {"name": name, "active": stats.active, "document_count": stats.document_count, "size_bytes": stats.size_bytes}

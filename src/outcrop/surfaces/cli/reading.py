@@ -28,9 +28,7 @@ def stats(context: typer.Context, collection: CollectionName, json: AsJson = Fal
       outcrop stats papers
     """
     with invocation(context).opened(read_only=True) as db:
-        opened = db.collection(collection)
-        _ = opened.active  # raises where the active generation is damaged, which is more than that there is none
-        found = opened.stats()
+        found = db.collection(collection).stats()
     if json:
         write_json(found)
         return
