@@ -279,16 +279,8 @@ def test_an_empty_variable_is_refused_because_nobody_can_tell_what_it_means() ->
 
 
 def test_every_form_of_an_embedders_name_is_taken() -> None:
-    for spec in (
-        "auto",
-        "static",
-        "minilm",
-        "none",
-        "hashing",
-        "hashing:64",
-        "openai:nomic:v1.5?query_prefix=a%20b",
-        "custom:mine",
-    ):
+    openai = "openai:nomic:v1.5?query_prefix=a%20b"
+    for spec in ("auto", "static", "minilm", "none", "hashing", "hashing:64", openai, "custom:mine"):
         assert load("kb", None, {"OUTCROP_EMBEDDER": f" {spec} "}).embedder == spec
 
 
