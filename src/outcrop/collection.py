@@ -125,9 +125,12 @@ class Collection:
             per_document=per_document,
             explain=explain,
         )
-        with pinned(self._pin(generation)) as opened:
+        opened = self._pin(generation)
+        try:
             request = prepare(query, vector, options, opened.manifest.recipe)
             return self._shared.executor.search(opened, request, self._shared.degraded)
+        finally:
+            opened.unpin()
 
     def build(
         self,

@@ -164,8 +164,7 @@ class Documents:
         """The chunks of these slots, in the order asked; unknown slots are left out. One statement, whatever the number."""
         if not slots:
             return []
-        with self._connections.borrowed() as connection:
-            rows = connection.execute(_fetch_statement(len(slots)), slots).fetchall()
+        rows = self._connections.fetch_all(_fetch_statement(len(slots)), slots)
         by_slot = {row[0]: row for row in rows}
         return [_chunk(by_slot[slot]) for slot in slots if slot in by_slot]
 

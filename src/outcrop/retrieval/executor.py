@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from functools import partial
 from itertools import pairwise
 from time import perf_counter
-from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -24,10 +21,9 @@ from outcrop.retrieval.explain import explanations
 from outcrop.retrieval.fusion import Fused, fuse, single
 from outcrop.retrieval.generation import OpenGeneration
 from outcrop.retrieval.hits import Degraded, Hit, Hits, Passage, TookMs
+from outcrop.retrieval.legs import LegThreads
 from outcrop.retrieval.request import Request
 
-_T = TypeVar("_T")
-_LEG_THREADS_MAX = 8
 _NO_RANKING = Ranking(slots=np.empty(0, np.int64), scores=np.empty(0, np.float32))
 
 
@@ -40,8 +36,7 @@ class Executor:
     """Runs searches. One per database; safe from many threads."""
 
     def __init__(self) -> None:
-        self._process = os.getpid()
-        self._pool = _new_pool()
+        self._threads = LegThreads()
 
     def search(self, generation: OpenGeneration, request: Request, degraded: Degraded | None) -> Hits:
         """Run a checked request. Raises what the embedder and the engine raise."""
@@ -77,8 +72,8 @@ class Executor:
         )
 
     def close(self) -> None:
-        """Stop the threads."""
-        self._pool.shutdown(wait=True)
+        """Let the threads end."""
+        self._threads.close()
 
     def _legs(
         self, generation: OpenGeneration, request: Request, vector: NDArray[np.float32] | None
@@ -89,33 +84,8 @@ class Executor:
         if lexical is None or nearest is None:
             nothing = None if request.mode == "lexical" else _Timed(ranking=_NO_RANKING, took_ms=0.0)
             return (lexical() if lexical else None, nearest() if nearest else nothing)
-        vectors_found, texts_found = self._both(
-            nearest, lexical
-        )  # the longer leg here, so that the shorter one has time to wake up
+        vectors_found, texts_found = self._threads.both(nearest, lexical)
         return texts_found, vectors_found
-
-    def _both(self, here: Callable[[], _T], there: Callable[[], _T]) -> tuple[_T, _T]:
-        """Run two functions at once: `here` on this thread, `there` on a pool thread, or here too if none has begun it by then.
-
-        Waking a thread takes 20 to 150 us, as long as a short leg: what has not begun when this thread is free is better done here.
-        """
-        if self._process != os.getpid():  # forked: the threads stayed with the parent
-            self._process, self._pool = os.getpid(), _new_pool()
-        try:
-            future = self._pool.submit(there)
-        except RuntimeError:  # the database is being closed; a search that has begun still ends
-            return here(), there()
-        try:
-            mine = here()
-        except BaseException:
-            if not future.cancel():
-                future.exception()  # let it end before the generation may be closed
-            raise
-        return mine, there() if future.cancel() else future.result()
-
-
-def _new_pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(_LEG_THREADS_MAX, os.cpu_count() or 1), thread_name_prefix="outcrop-leg")
 
 
 def _timed(run: Callable[[], Ranking]) -> _Timed:

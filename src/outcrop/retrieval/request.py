@@ -86,11 +86,7 @@ def _checked_query(query: str | None) -> str:
 def _checked_vector(vector: ArrayLike, recipe: Recipe) -> NDArray[np.float32]:
     if recipe.dimension is None:
         raise InvalidQuery("this generation has no vectors: search it with a text query (mode 'lexical')", parameter="vector")
-    try:
-        with np.errstate(over="ignore"):  # said below, as infinity
-            array = np.ascontiguousarray(vector, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise InvalidQuery(f"the vector is not a sequence of numbers: {error}", parameter="vector") from None
+    array = _as_float32(vector)
     if array.shape != (recipe.dimension,):
         raise InvalidQuery(
             f"the vector has shape {array.shape}; this generation's vectors have shape ({recipe.dimension},)", parameter="vector"
@@ -105,6 +101,16 @@ def _checked_vector(vector: ArrayLike, recipe: Recipe) -> NDArray[np.float32]:
         if abs(length - 1.0) > _UNIT_TOLERANCE:
             array = (array / length).astype(np.float32)
     return array
+
+
+def _as_float32(vector: ArrayLike) -> NDArray[np.float32]:
+    if isinstance(vector, np.ndarray) and vector.dtype == np.float32:
+        return np.ascontiguousarray(vector)
+    try:
+        with np.errstate(over="ignore"):  # said later, as infinity
+            return np.ascontiguousarray(vector, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidQuery(f"the vector is not a sequence of numbers: {error}", parameter="vector") from None
 
 
 def _mode(asked: str | None, text: str, recipe: Recipe, *, vector_given: bool) -> tuple[SearchMode, tuple[str, ...]]:
