@@ -363,3 +363,9 @@ def test_a_handle_to_a_dropped_collection_makes_nothing_anew(db: Database) -> No
         with pytest.raises(Closed, match="dropped meanwhile"):
             stale.build(documents())
         assert fresh.generations() == []
+
+
+def test_many_bad_records_before_the_first_good_one_do_not_settle_the_recipe(db: Database) -> None:
+    bad = [{"id": "", "text": "x"}] * 200
+    info = db.create_collection("late", embedder="none").build([*bad, Document("a", "x", vector=[1.0, 2.0])], on_error="skip")
+    assert (info.recipe.dimension, info.skipped) == (2, 200)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import chain
 from time import monotonic
 from typing import Literal
 
@@ -56,16 +57,16 @@ def build(plan: BuildPlan) -> GenerationName:
         _remove_abandoned(plan.folder)
         preparer = Preparer(plan.recipe, plan.embedder, plan.chunker)
         read = batches(plan.source, plan.config.batch_documents)
-        first = next(read, None)
-        if first is None or not (first.records or first.bad):
+        begun = _until_a_document(read)
+        if not begun:
             raise NothingToBuild(f"{plan.source.description} holds no documents", source=plan.source.description)
-        recipe = preparer.settle(first)
+        recipe = preparer.settle(begun[-1])
         name = Journal(plan.folder.journal).next_generation()
         directory = plan.folder.generation(name)
         with files.storage_errors(directory):
             directory.mkdir(parents=True)
         try:
-            with closing(staged(_chain(first, read), preparer.chunk, preparer.embed, queue_size=_QUEUED_BATCHES)) as prepared:
+            with closing(staged(chain(begun, read), preparer.chunk, preparer.embed, queue_size=_QUEUED_BATCHES)) as prepared:
                 _fill(plan, recipe, name, prepared)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
@@ -151,6 +152,11 @@ def _remove_abandoned(folder: CollectionFolder) -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _chain(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
-    yield first
-    yield from rest
+def _until_a_document(read: Iterator[Batch]) -> list[Batch]:
+    """The first batches, up to the first that has a usable record: from it the recipe's dimension is settled."""
+    begun = []
+    for batch in read:
+        begun.append(batch)
+        if batch.records:
+            break
+    return begun
