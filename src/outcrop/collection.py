@@ -110,7 +110,8 @@ class Collection:
         embedded with the generation's own embedder; a `vector` (shape (dimension,)) given with it is used instead. Each leg
         looks `candidates` deep (default 100), whatever `k` is, so scores and order do not change with `k` and `offset`. `where`
         is a filter (see `outcrop.filters`), applied before the cut-off. At most `per_document` hits come from one document. Ties
-        among the candidates are ordered by document id; which of more equals become candidates is the leg's choice. `fusion` is "weighted" (default), "rrf" or a `Fusion`.
+        among the candidates are ordered by document id; which of more equals become candidates is the leg's choice. `fusion` is
+        "weighted" (default), "rrf" or a `Fusion`.
 
         A query of stop words alone finds nothing lexically and says so in `Hits.warnings`. Raises `InvalidQuery`, `InvalidFilter`,
         `NoActiveGeneration`, `UnknownGeneration`, and what the embedder raises.
