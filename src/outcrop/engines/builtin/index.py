@@ -20,7 +20,8 @@ from outcrop.model import Capabilities, Chunk, Recipe, TermScore
 
 _TEXT = Path("builtin") / "text"
 _FLOAT_BYTES = 4
-_PART_ROWS_MAX = 2_000_000
+_PART_ROWS_MAX = 1_000_000
+_PART_ROWS_MAX_WITHOUT_VECTORS = 250_000  # metadata of an open part is in memory, about half a kilobyte a row
 _PART_BYTES_MAX = 512 * 1024**2
 
 
@@ -39,8 +40,10 @@ class BuiltinEngine:
 
     def create(self, recipe: Recipe, directory: Path) -> BuiltinIndex:
         """An empty index for a new generation."""
-        rows = _PART_ROWS_MAX if recipe.dimension is None else self._part_bytes_max // (recipe.dimension * _FLOAT_BYTES)
-        return BuiltinIndex(directory, recipe, building=_Building(directory, recipe, max(1, min(rows, _PART_ROWS_MAX))))
+        rows = _PART_ROWS_MAX_WITHOUT_VECTORS
+        if recipe.dimension is not None:
+            rows = max(1, min(self._part_bytes_max // (recipe.dimension * _FLOAT_BYTES), _PART_ROWS_MAX))
+        return BuiltinIndex(directory, recipe, building=_Building(directory, recipe, rows))
 
     def open(self, recipe: Recipe, directory: Path) -> BuiltinIndex:
         """The sealed index of an existing generation; everything is memory-mapped, so size does not matter."""

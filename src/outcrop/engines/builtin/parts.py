@@ -6,6 +6,7 @@ vectors); `columns/` holds the metadata. All of it is durable before the row tha
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
@@ -37,7 +38,7 @@ class PartWriter:
         self._directory = generation / PARTS / f"part-{self.uuid}"
         with storage_errors(self._directory):
             self._directory.mkdir(parents=True)
-        self._slots: list[int] = []
+        self._slots = array("q")
         self._columns = ColumnsWriter()
         self._vectors = None if recipe.dimension is None else VectorPartWriter(self._directory, recipe.dimension, recipe.metric)
 
@@ -54,7 +55,7 @@ class PartWriter:
     def seal(self) -> None:
         """Build the vector index, make every file durable, and list the part as belonging to the generation."""
         with storage_errors(self._directory):
-            np.save(self._directory / _SLOTS, np.array(self._slots, dtype=np.int64))
+            np.save(self._directory / _SLOTS, np.frombuffer(self._slots, dtype=np.int64))
             self._columns.write(self._directory)
             vectors = None if self._vectors is None else self._vectors.seal(self._recipe.index)
             files = sorted(path for path in self._directory.rglob("*") if path.is_file())
