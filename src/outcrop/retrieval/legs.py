@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
 from time import perf_counter
@@ -23,17 +24,21 @@ _yield_core = getattr(os, "sched_yield", lambda: None)
 
 
 class LegThreads:
-    """A few threads that wait for legs. Safe from many callers; a forked child gets threads of its own."""
+    """A few threads that wait for legs, begun at the first search. Safe from many callers; a forked child gets its own."""
 
     def __init__(self) -> None:
-        self._begin()
+        self._threads: _Threads | None = None
+        self._closed = False
 
     def both(self, here: Callable[[], _T], there: Callable[[], _U]) -> tuple[_T, _U]:
         """The results of two functions that run at once. Raises what either raises, when neither runs any more."""
-        if self._process != os.getpid():  # forked: the threads stayed with the parent
-            self._begin()
+        if self._closed:
+            return here(), there()
+        threads = self._threads
+        if threads is None or threads.process != os.getpid():  # after a fork the threads stayed with the parent
+            threads = self._threads = _Threads()
         leg = _Leg(there)
-        self._waiting.put(leg)
+        threads.waiting.put(leg)
         try:
             mine = here()
         except BaseException:
@@ -43,16 +48,22 @@ class LegThreads:
         return mine, there() if leg.claim() else leg.result()
 
     def close(self) -> None:
-        """Let the threads end when they have done what they are at. A search that has begun runs both legs on its own."""
-        for _ in range(self._thread_count):
-            self._waiting.put(None)
+        """Let the threads end when they have done what they are at. A search that has begun runs what is left on its own."""
+        self._closed = True
+        if self._threads is not None:
+            self._threads.end()
 
-    def _begin(self) -> None:
-        self._process = os.getpid()
-        self._waiting: SimpleQueue[_Leg[Any] | None] = SimpleQueue()
-        self._thread_count = min(_THREADS_MAX, os.cpu_count() or 1)
-        for number in range(self._thread_count):
-            threading.Thread(target=_work, args=(self._waiting,), name=f"outcrop-leg-{number}", daemon=True).start()
+
+class _Threads:
+    """The threads of one process and what they wait for. They end with this object, if nobody ends them before."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.waiting: SimpleQueue[_Leg[Any] | None] = SimpleQueue()
+        count = min(_THREADS_MAX, os.cpu_count() or 1)
+        self.end = weakref.finalize(self, _end, self.waiting, count)
+        for number in range(count):
+            threading.Thread(target=_work, args=(self.waiting,), name=f"outcrop-leg-{number}", daemon=True).start()
 
 
 class _Leg(Generic[_T]):
@@ -103,3 +114,8 @@ def _work(waiting: SimpleQueue[_Leg[Any] | None]) -> None:
         if leg.claim():
             leg.run()
         del leg  # what it found belongs to its caller alone
+
+
+def _end(waiting: SimpleQueue[_Leg[Any] | None], count: int) -> None:
+    for _ in range(count):
+        waiting.put(None)
