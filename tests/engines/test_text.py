@@ -26,7 +26,7 @@ ENGLISH = analyzer("english")
 
 
 def chunk(slot: int, text: str, title: str | None = None, **metadata: object) -> IndexedChunk:
-    return IndexedChunk(slot=slot, document_row=slot, title=title, text=text, metadata=metadata, vector=None)
+    return IndexedChunk(slot=slot, title=title, text=text, metadata=metadata, vector=None)
 
 
 def built(directory: Path, chunks: Sequence[IndexedChunk], sequence: int = 1) -> TextReader:

@@ -17,7 +17,7 @@ from outcrop.engines.protocol import IndexedChunk
 from outcrop.errors import StorageFailed
 
 def chunk(slot):
-    return IndexedChunk(slot=slot, document_row=slot, title=None, text=f"granite word{slot}", metadata={}, vector=None)
+    return IndexedChunk(slot=slot, title=None, text=f"granite word{slot}", metadata={}, vector=None)
 
 directory = Path(sys.argv[1])
 """
@@ -70,7 +70,7 @@ def test_a_commit_that_the_disk_refuses_changes_nothing_and_the_writer_goes_on_w
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_after_a_kill_at_any_time_the_index_holds_a_whole_write_and_takes_the_next(tmp_path: Path) -> None:
     writer = TextWriter.create(tmp_path, "english")
-    writer.add([IndexedChunk(slot=0, document_row=0, title=None, text="granite", metadata={}, vector=None)])
+    writer.add([IndexedChunk(slot=0, title=None, text="granite", metadata={}, vector=None)])
     writer.commit(0)
     writer.close()
     sequence = 0

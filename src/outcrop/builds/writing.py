@@ -103,7 +103,6 @@ class Writer:
         return [
             IndexedChunk(
                 slot=chunk.slot,
-                document_row=row.row,
                 title=chunk.title,
                 text=chunk.text,
                 metadata=chunk.metadata,

@@ -40,7 +40,6 @@ class IndexedChunk(msgspec.Struct, frozen=True, eq=False):
     """One chunk as an index takes it. `vector` is float32 of shape (dimension,), or None when there is no vector leg."""
 
     slot: int
-    document_row: int
     title: str | None
     text: str
     metadata: dict[str, object]

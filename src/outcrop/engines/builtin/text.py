@@ -152,7 +152,7 @@ class TextWriter:
         title = normalize(chunk.title) if chunk.title is not None else ""
         text = normalize(chunk.text)
         fields: dict[str, Any] = filter_values(chunk.metadata)
-        fields |= {"slot": chunk.slot, "document": chunk.document_row, "text": f"{title}\n{text}" if title else text}
+        fields |= {"slot": chunk.slot, "text": f"{title}\n{text}" if title else text}
         if title:
             fields["title"] = title
         return tantivy.Document.from_dict(fields, self._schema)

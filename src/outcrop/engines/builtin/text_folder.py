@@ -32,7 +32,6 @@ def schema(analyzer: Analyzer) -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     # Signed: deleting by a term of an unsigned field deletes nothing.
     builder.add_integer_field("slot", indexed=True, fast=True)
-    builder.add_integer_field("document", fast=True)
     builder.add_integer_field("marker", indexed=True)
     builder.add_integer_field("sequence", fast=True)
     for field in FIELDS:
