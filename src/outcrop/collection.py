@@ -241,7 +241,7 @@ class Collection:
         with pinned(self._pin(None)) as opened:
             if condition is None:
                 return opened.documents.counts().documents
-            return sum(filters.matches(condition, metadata) for metadata in opened.documents.metadata())
+            return sum(filters.matches(condition, metadata) for _, _, metadata in opened.documents.metadata())
 
     def scan(self, where: str | Mapping[str, Any] | Filter | None = None) -> Iterator[Document]:
         """Every document, or those that a filter selects, in the order in which they were written."""

@@ -263,6 +263,6 @@ def test_a_promotion_cut_short_after_its_swap_counts(db: Database, rocks: Collec
     assert [info.status for info in rocks.generations()] == ["archived", "active", "ready"]
     rocks.promote(3)
     assert [info.status for info in rocks.generations()] == ["archived", "archived", "active"]
-    journal.intend(1, 3, "promote")
+    journal.intend(1, 3, "promote", source="a test")
     assert rocks.rollback().number == 2
     assert rocks.rollback().number == 3

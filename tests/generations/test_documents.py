@@ -34,7 +34,7 @@ def row(number: int, document: Document, *texts: str) -> DocumentRow:
 
 
 def written(directory: Path, *rows: DocumentRow) -> Documents:
-    writer = DocumentsWriter(directory)
+    writer = DocumentsWriter.create(directory)
     writer.add(rows, 7)
     writer.seal(7)
     writer.close()
@@ -48,7 +48,7 @@ def test_documents_come_back_as_they_were_put_in(tmp_path: Path) -> None:
 
     assert stored.get(["b", "missing", "a"]) == [parted, whole]
     assert list(stored.scan()) == [whole, parted]
-    assert list(stored.metadata()) == [whole.metadata, parted.metadata]
+    assert list(stored.metadata()) == [(1, "a", whole.metadata), (2, "b", parted.metadata)]
     assert stored.counts() == Counts(documents=2, chunks=3)
     assert stored.sequence() == 7
 
@@ -67,7 +67,7 @@ def test_fetch_keeps_the_order_asked_and_leaves_out_unknown_slots(tmp_path: Path
 
 
 def test_a_duplicate_id_refuses_the_whole_batch(tmp_path: Path) -> None:
-    writer = DocumentsWriter(tmp_path)
+    writer = DocumentsWriter.create(tmp_path)
     writer.add([row(1, Document("a", "x"), "x")], 0)
 
     with pytest.raises(DuplicateDocument):

@@ -79,7 +79,7 @@ def _fill(plan: BuildPlan, recipe: Recipe, name: GenerationName, prepared: Itera
     directory = plan.folder.generation(name)
     meter = Meter(plan.progress, size_bytes=plan.source.size_bytes, document_count=plan.source.document_count)
     meter.begin("read, chunk, embed, write")
-    with closing(DocumentsWriter(directory)) as documents:
+    with closing(DocumentsWriter.create(directory)) as documents:
         index = registry.engine(recipe.engine, plan.config).create(recipe, directory)
         try:
             writer = Writer(documents, index, on_error=plan.on_error, on_skip=plan.on_skip)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from outcrop.config import Config
 from outcrop.errors import NothingToRollBack
-from outcrop.generations import catalog, locks, pointer
+from outcrop.generations import catalog, locks, manifest, pointer
 from outcrop.generations.journal import Journal
 from outcrop.generations.layout import CollectionFolder, GenerationName
 from outcrop.model import GenerationInfo
@@ -48,7 +48,8 @@ def _make_active(
     if name != active:
         journal = Journal(folder.journal)
         journal.settle(active.number if active else None)
-        intent = journal.intend(name.number, active.number if active else None, kind)
+        source = manifest.required(folder.generation(name)).source
+        intent = journal.intend(name.number, active.number if active else None, kind, source=source)
         pointer.swap(folder, name, symlinks=config.symlinks == "auto")
         journal.finish(intent)
     return catalog.info(folder, name)

@@ -1,12 +1,21 @@
-"""The collection's durable, numbered record: generation numbers given out, and promotions with their intent and their end."""
+"""The collection's durable, numbered record: every accepted write, who still needs which, generation numbers, promotions.
+
+A *write* is a batch that the caller handed over in one call; it has one sequence. Its *entries* say what happens to single
+documents. A later entry for a document absorbs the earlier ones, so the journal is bounded by the distinct documents changed:
+whoever replays it, replays to the end.
+"""
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal
 from uuid import uuid4
 
 import msgspec
@@ -15,6 +24,7 @@ from outcrop.errors import Damaged
 from outcrop.generations.layout import GenerationName
 from outcrop.sqlite_files import mapped_errors, readable, transaction, writable
 
+EntryKind = Literal["put", "patch", "delete"]
 _APPLICATION_ID = 0x4F75744A  # "OutJ"
 _SCHEMA = f"""
 BEGIN;
@@ -26,15 +36,31 @@ CREATE TABLE IF NOT EXISTS generations (
 CREATE TABLE IF NOT EXISTS promotions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     generation INTEGER NOT NULL, previous INTEGER,      -- numbers; previous is the one that was active
-    kind TEXT NOT NULL,                                 -- promote | rollback
-    intended_at TEXT NOT NULL, done_at TEXT
+    kind TEXT NOT NULL,                                 -- promote | rollback | quarantine
+    intended_at TEXT NOT NULL, done_at TEXT,
+    actor TEXT NOT NULL, source TEXT NOT NULL,          -- user, host and process; what the generation was built from
+    forced INTEGER NOT NULL, gate TEXT                  -- the gate's report, JSON
+);
+CREATE TABLE IF NOT EXISTS writes (sequence INTEGER PRIMARY KEY AUTOINCREMENT, written_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS entries (
+    id INTEGER PRIMARY KEY,
+    sequence INTEGER NOT NULL,
+    kind TEXT NOT NULL,                                 -- put | patch | delete
+    document TEXT NOT NULL,
+    body BLOB NOT NULL                                  -- put: the document with its prepared chunks; patch: metadata
+);
+CREATE INDEX IF NOT EXISTS entries_sequence ON entries (sequence);
+CREATE INDEX IF NOT EXISTS entries_document ON entries (document);
+CREATE TABLE IF NOT EXISTS holds (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, sequence INTEGER NOT NULL, generation INTEGER NOT NULL, held_at TEXT NOT NULL
 );
 COMMIT;
 """
+_PROMOTION = "SELECT id, generation, previous, kind, intended_at, done_at, actor, source, forced, gate FROM promotions"
 
 
 class Promotion(msgspec.Struct, frozen=True):
-    """One change of the active generation. `done_at` is None while it is only intended."""
+    """One change of the active generation. `done_at` is None while it is only intended. `gate` is the gate's report as JSON."""
 
     id: int
     generation: int
@@ -42,18 +68,126 @@ class Promotion(msgspec.Struct, frozen=True):
     kind: str
     intended_at: str
     done_at: str | None
+    actor: str
+    source: str
+    forced: bool
+    gate: str | None
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What one write does to one document. `body` is empty for a delete."""
+
+    sequence: int
+    kind: EntryKind
+    document_id: str
+    body: bytes
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Somebody who needs every entry after `sequence`: a running build of the generation with this number."""
+
+    id: int
+    sequence: int
+    generation: int
+    held_at: str
 
 
 class Journal:
-    """journal.sqlite. Every call opens and closes the file: it is asked rarely, and never on the way of a search."""
+    """journal.sqlite. A call opens and closes the file, unless `keep_open`: then writes use one connection until `close`.
 
-    def __init__(self, path: Path) -> None:
+    Whoever accepts writes holds the writer lock. Safe from many threads only without `keep_open`, or under that lock.
+    """
+
+    def __init__(self, path: Path, *, keep_open: bool = False) -> None:
         self.path = path
+        self._keep_open = keep_open
+        self._kept: tuple[int, sqlite3.Connection] | None = None
+        self._inherited: list[sqlite3.Connection] = []
 
     def create(self) -> None:
         """Make the file, durable on return."""
         with mapped_errors(self.path), closing(writable(self.path)) as connection:
             connection.executescript(_SCHEMA)
+
+    def accept(self, entries: Sequence[tuple[EntryKind, str, bytes]]) -> int:
+        """Record a write of entries (kind, document id, body): durable on return. Its sequence.
+
+        A put or delete takes the place of everything recorded for its document before, a patch that of an earlier patch: its body
+        holds that one's values too (see `latest_patch`). Whatever was accepted before must have been applied.
+        """
+        with self._writing() as connection, transaction(connection):
+            sequence = connection.execute("INSERT INTO writes (written_at) VALUES (?)", (now(),)).lastrowid or 0
+            for kind, document_id, _ in entries:
+                condition = " AND kind = 'patch'" if kind == "patch" else ""
+                connection.execute(f"DELETE FROM entries WHERE document = ?{condition}", (document_id,))  # noqa: S608
+            connection.executemany(
+                "INSERT INTO entries (sequence, kind, document, body) VALUES (?, ?, ?, ?)",
+                [(sequence, *entry) for entry in entries],
+            )
+        return sequence
+
+    def latest_patch(self, document_id: str) -> bytes | None:
+        """The body of the document's last entry, if that is a patch."""
+        with self._reading() as connection:
+            statement = "SELECT kind, body FROM entries WHERE document = ? ORDER BY id DESC LIMIT 1"
+            found = connection.execute(statement, (document_id,)).fetchone()
+        return found[1] if found is not None and found[0] == "patch" else None
+
+    def head(self) -> int:
+        """The sequence of the last write accepted; 0 if there was none."""
+        with self._reading() as connection:
+            found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'writes'").fetchone()
+        return 0 if found is None else found[0]
+
+    def entries(self, after: int, *, count: int) -> list[Entry]:
+        """What was written after the sequence `after`, oldest first: whole writes, until there are at least `count` entries."""
+        with self._reading() as connection:
+            last = connection.execute(
+                "SELECT sequence FROM entries WHERE sequence > ? ORDER BY sequence, id LIMIT 1 OFFSET ?", (after, count - 1)
+            ).fetchone()
+            until = connection.execute("SELECT max(sequence) FROM entries").fetchone()[0] if last is None else last[0]
+            rows = connection.execute(
+                "SELECT sequence, kind, document, body FROM entries WHERE sequence > ? AND sequence <= ? ORDER BY sequence, id",
+                (after, until),
+            ).fetchall()
+        return [Entry(*row) for row in rows]
+
+    def entry_count(self, after: int) -> int:
+        """How many entries there are after a sequence."""
+        with self._reading() as connection:
+            count: int = connection.execute("SELECT count(*) FROM entries WHERE sequence > ?", (after,)).fetchone()[0]
+        return count
+
+    def hold(self, sequence: int, generation: int) -> int:
+        """Keep every entry after `sequence` for a generation that is being built; the hold's id."""
+        with self._writing() as connection, transaction(connection):
+            connection.execute("DELETE FROM holds WHERE generation = ?", (generation,))
+            statement = "INSERT INTO holds (sequence, generation, held_at) VALUES (?, ?, ?)"
+            return connection.execute(statement, (sequence, generation, now())).lastrowid or 0
+
+    def release(self, generation: int) -> None:
+        """The generation holds nothing any more by itself: it is finished (then its own head counts) or gone."""
+        with self._writing() as connection, transaction(connection):
+            connection.execute("DELETE FROM holds WHERE generation = ?", (generation,))
+
+    def holds(self) -> list[Hold]:
+        """Every hold."""
+        with self._reading() as connection:
+            return [Hold(*row) for row in connection.execute("SELECT id, sequence, generation, held_at FROM holds ORDER BY id")]
+
+    def trim(self, floor: int) -> int:
+        """Forget the entries up to and with the sequence `floor`; how many there were."""
+        with self._writing() as connection, transaction(connection):
+            connection.execute("DELETE FROM writes WHERE sequence <= ?", (floor,))
+            return connection.execute("DELETE FROM entries WHERE sequence <= ?", (floor,)).rowcount
+
+    def size_bytes(self) -> int:
+        """What the entries take, without what SQLite holds free."""
+        with self._reading() as connection:
+            pages, free, size = (
+                connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+            )
+        return int((pages - free) * size)
 
     def next_generation(self) -> GenerationName:
         """A number that was never given out before, and a uuid."""
@@ -65,19 +199,39 @@ class Journal:
             raise Damaged(f"{self.path}: no number was given out", path=self.path)
         return GenerationName(number=number, uuid=uuid)
 
-    def intend(self, generation: int, previous: int | None, kind: str) -> int:
+    def intend(self, generation: int, previous: int | None, kind: str, *, source: str, forced: bool = False) -> int:
         """Record that a promotion is about to happen; its id."""
         with self._writing() as connection, transaction(connection):
             cursor = connection.execute(
-                "INSERT INTO promotions (generation, previous, kind, intended_at) VALUES (?, ?, ?, ?)",
-                (generation, previous, kind, now()),
+                "INSERT INTO promotions (generation, previous, kind, intended_at, actor, source, forced)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (generation, previous, kind, now(), _actor(), source, forced),
             )
             return cursor.lastrowid or 0
+
+    def withdraw(self, promotion_id: int) -> None:
+        """Forget an intent that came to nothing."""
+        with self._writing() as connection, transaction(connection):
+            connection.execute("DELETE FROM promotions WHERE id = ? AND done_at IS NULL", (promotion_id,))
 
     def finish(self, promotion_id: int) -> None:
         """Record that a promotion happened."""
         with self._writing() as connection, transaction(connection):
             connection.execute("UPDATE promotions SET done_at = ? WHERE id = ?", (now(), promotion_id))
+
+    def confirm(self, promotion_id: int, *, previous: int | None, gate: str | None) -> int:
+        """Record, under the writer lock just before the swap, what is active now and what the gate found; the intent's new id.
+
+        Intents may overlap; confirmed ones are in the order of the swaps.
+        """
+        with self._writing() as connection, transaction(connection):
+            cursor = connection.execute(
+                "INSERT INTO promotions (generation, previous, kind, intended_at, actor, source, forced, gate)"
+                " SELECT generation, ?, kind, intended_at, actor, source, forced, ? FROM promotions WHERE id = ?",
+                (previous, gate, promotion_id),
+            )
+            connection.execute("DELETE FROM promotions WHERE id = ?", (promotion_id,))
+            return cursor.lastrowid or 0
 
     def settle(self, active: int | None) -> None:
         """Mark the last promotion done if it was cut short after its swap: its generation is the active one."""
@@ -90,20 +244,56 @@ class Journal:
 
     def promotions(self) -> list[Promotion]:
         """Every promotion intended, oldest first."""
+        with self._reading() as connection:
+            rows = connection.execute(f"{_PROMOTION} ORDER BY id").fetchall()
+        return [_promotion(row) for row in rows]
+
+    def last_promotion(self) -> Promotion | None:
+        """The promotion intended last."""
+        with self._reading() as connection:
+            row = connection.execute(f"{_PROMOTION} ORDER BY id DESC LIMIT 1").fetchone()
+        return None if row is None else _promotion(row)
+
+    def close(self) -> None:
+        """Release the connection that is kept. Idempotent."""
+        kept, self._kept = self._kept, None
+        if kept is not None and kept[0] == os.getpid():
+            kept[1].close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
         with mapped_errors(self.path), closing(readable(self.path)) as connection:
-            rows = connection.execute(
-                "SELECT id, generation, previous, kind, intended_at, done_at FROM promotions ORDER BY id"
-            ).fetchall()
-        return [Promotion(*row) for row in rows]
+            yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         if not self.path.is_file():  # never made anew: the collection was dropped, or its numbers are lost
             raise Damaged(f"{self.path} is missing: the collection was dropped, or the file must be restored", path=self.path)
-        with mapped_errors(self.path), closing(writable(self.path)) as connection:
-            yield connection
+        with mapped_errors(self.path):
+            if not self._keep_open:
+                with closing(writable(self.path)) as connection:
+                    yield connection
+                return
+            if self._kept is not None and self._kept[0] != os.getpid():  # after a fork: the parent's must not be touched
+                self._inherited.append(self._kept[1])
+                self._kept = None
+            if self._kept is None:
+                self._kept = os.getpid(), writable(self.path)
+            yield self._kept[1]
 
 
 def now() -> str:
     """The time, UTC, ISO 8601, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _promotion(row: tuple[Any, ...]) -> Promotion:
+    *values, forced, gate = row
+    return Promotion(*values, forced=bool(forced), gate=gate)
+
+
+def _actor() -> str:
+    user = "unknown"
+    with suppress(Exception):  # no such user in this container: the name is only for people
+        user = getpass.getuser()
+    return f"{user}@{socket.gethostname()}, process {os.getpid()}"

@@ -1,0 +1,237 @@
+"""Reads documents.sqlite from any thread: documents by id, chunks by slot, and what an index is made of at a sequence."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from outcrop.documents import rows as decoding
+from outcrop.documents.rows import Changes, Counts, Head, PartRow, StoredDocument, TailRow, View
+from outcrop.documents.schema import FILE_NAME, check, missing
+from outcrop.model import Chunk, Document
+from outcrop.sqlite_files import Connections
+
+_CHUNK = """SELECT c.slot, d.id, c.ordinal, c.text, d.title, d.source, d.metadata, c.heading, c.page, c.start, c.stop{}
+FROM chunks c JOIN documents d ON d.row = c.document WHERE {}"""
+_DOCUMENT = """SELECT d.id, coalesce(d.text, (SELECT c.text FROM chunks c WHERE c.document = d.row AND c.ordinal = 0)),
+d.title, d.source, d.metadata, d.vector, d.row
+FROM documents d WHERE """
+_ALIVE_AT = "born <= {0} AND (died IS NULL OR died > {0})"
+_SCAN_PAGE = 256
+_SCAN_CHARACTERS = 4_000_000
+_IDS_PER_STATEMENT = 500
+
+
+class Documents:
+    """Reads one generation's documents from any thread. Idle connections are kept: as many as ever read at once.
+
+    Without a sequence a method answers as of now; `at` asks for what was alive after that write. What ended is remembered for some
+    minutes at least.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / FILE_NAME
+        missing(self.path)
+        self._connections = Connections(self.path)
+        with self._connections.borrowed() as connection:
+            check(self.path, connection)
+
+    def fetch(self, slots: Sequence[int]) -> list[Chunk]:
+        """The chunks of these slots, in the order asked; unknown slots are left out. One statement, whatever the number."""
+        if not slots:
+            return []
+        found = self._connections.fetch_all(_fetch_statement(len(slots)), slots)
+        by_slot = {row[0]: row for row in found}
+        return [decoding.chunk(by_slot[slot]) for slot in slots if slot in by_slot]
+
+    def get(self, ids: Sequence[str]) -> list[Document]:
+        """The living documents with these ids, in the order asked; unknown ids are left out."""
+        found: dict[str, Document] = {}
+        for page in _pages(ids):
+            condition = f"d.died IS NULL AND d.id IN ({','.join('?' * len(page))})"
+            found |= {one.id: one for one, _ in self._select(condition, page)}
+        return [found[document_id] for document_id in ids if document_id in found]
+
+    def stored(self, ids: Sequence[str]) -> list[StoredDocument]:
+        """The living documents with these ids as they are stored, in the order asked; unknown ids are left out."""
+        found = {}
+        for document_id in ids:
+            with self._reading() as connection:
+                row = connection.execute(_DOCUMENT + "d.died IS NULL AND d.id = ?", (document_id,)).fetchone()
+                if row is None:
+                    continue
+                statement = _CHUNK.format(", c.vector", "c.document = ? ORDER BY c.ordinal")
+                chunks = connection.execute(statement, (row[-1],)).fetchall()
+            found[document_id] = StoredDocument(
+                row=row[-1],
+                document=decoding.document(row[:-1]),
+                chunks=[decoding.chunk(one[:-1]) for one in chunks],
+                vectors={one[0]: decoding.as_vector(one[-1]) for one in chunks if one[-1] is not None},
+            )
+        return list(found.values())
+
+    def scan(self, at: int | None = None) -> Iterator[Document]:
+        """Every living document in the order of writing, read in short pages so that no transaction stays open.
+
+        A page has as many documents as fit in a few million characters, so that memory is bounded whatever their size. Without
+        `at` the documents are those of the moment when the scan began.
+        """
+        bound = self.sequence() if at is None else at
+        after, count = -1, 1
+        condition = f"{_ALIVE_AT.format(bound)} AND d.row > ? ORDER BY d.row LIMIT ?"
+        while page := self._select(condition, (after, count)):
+            for document, _ in page:
+                yield document
+            after = page[-1][1]
+            characters = sum(len(document.text) for document, _ in page)
+            count = max(1, min(_SCAN_PAGE, 2 * count, _SCAN_CHARACTERS * len(page) // max(1, characters)))
+
+    def metadata(self, at: int | None = None, *, after_row: int = -1) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        """Row, id and metadata of every living document in the order of writing, of rows after `after_row`."""
+        bound = self.sequence() if at is None else at
+        statement = "SELECT row, id, metadata FROM documents WHERE {} AND row > ? ORDER BY row LIMIT ?".format(
+            _ALIVE_AT.format(bound)
+        )
+        while page := self._connections.fetch_all(statement, (after_row, _SCAN_PAGE)):
+            for row, document_id, metadata in page:
+                yield row, document_id, decoding.decode_metadata(metadata)
+            after_row = page[-1][0]
+
+    def ids(self) -> Iterator[str]:
+        """The id of every living document, in the order of the ids."""
+        statement = "SELECT id FROM documents WHERE died IS NULL AND id > ? ORDER BY id LIMIT ?"
+        after = ""
+        while page := self._connections.fetch_all(statement, (after, 16 * _SCAN_PAGE)):
+            yield from (one for (one,) in page)
+            after = page[-1][0]
+
+    def written_since(self, sequence: int) -> tuple[list[str], list[str]]:
+        """Ids of the documents alive that were written after `sequence`, and of those that ended after it and are gone."""
+        with self._reading() as connection:
+            put = connection.execute(
+                "SELECT id FROM documents WHERE died IS NULL AND born > ? ORDER BY row", (sequence,)
+            ).fetchall()
+            gone = connection.execute(
+                "SELECT DISTINCT id FROM documents a WHERE died > ?"
+                " AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.id = a.id AND b.died IS NULL)",
+                (sequence,),
+            ).fetchall()
+        return [one for (one,) in put], [one for (one,) in gone]
+
+    def counts(self) -> Counts:
+        """How many living documents and chunks there are."""
+        head = self.head()
+        return Counts(documents=head.documents, chunks=head.chunks)
+
+    def unembedded(self) -> int:
+        """How many living chunks should have a vector and have none."""
+        statement = "SELECT count(*) FROM unembedded u JOIN chunks c ON c.slot = u.slot WHERE c.died IS NULL"
+        count: int = self._connections.fetch_all(statement, ())[0][0]
+        return count
+
+    def head(self) -> Head:
+        """Where the rows stand."""
+        return Head(*self._connections.fetch_all("SELECT * FROM head", ())[0])
+
+    def sequence(self) -> int:
+        """The sequence of the last write that these rows hold. Asked before every search: a few microseconds."""
+        sequence: int = self._connections.fetch_all("SELECT sequence FROM head", ())[0][0]
+        return sequence
+
+    def parts(self) -> list[PartRow]:
+        """The parts of the index in the order of their slots."""
+        with self._connections.borrowed() as connection:
+            return _parts(connection)
+
+    def fields(self) -> list[str]:
+        """The metadata fields of what was written after the build."""
+        return [path for (path,) in self._connections.fetch_all("SELECT path FROM fields ORDER BY path", ())]
+
+    def view(self, *, at: int, since: int = -1, tail_after: int = -1) -> View:
+        """What the index is made of at the sequence `at`: see `View`."""
+        with self._reading() as connection:
+            ended = connection.execute("SELECT slot FROM chunks WHERE died > ? AND died <= ?", (since, at)).fetchall()
+            tail = connection.execute(
+                "SELECT c.slot, c.vector, d.metadata FROM chunks c JOIN documents d ON d.row = c.document"
+                " WHERE c.vector IS NOT NULL AND c.slot > ? AND c.born <= ? AND (c.died IS NULL OR c.died > ?) ORDER BY c.slot",
+                (tail_after, at, at),
+            ).fetchall()
+            parts = _parts(connection)
+        return View(
+            parts=tuple(parts),
+            ended=np.array([slot for (slot,) in ended], np.int64),
+            tail=tuple(
+                TailRow(slot, decoding.as_vector(vector), decoding.decode_metadata(metadata)) for slot, vector, metadata in tail
+            ),
+        )
+
+    def tail_count(self) -> int:
+        """How many living chunks have a vector that no part has yet."""
+        statement = "SELECT count(*) FROM chunks WHERE vector IS NOT NULL AND died IS NULL"
+        count: int = self._connections.fetch_all(statement, ())[0][0]
+        return count
+
+    def changes(self, after: int) -> Changes:
+        """What happened to the chunks since the write `after`, for an index that holds nothing later."""
+        with self._reading() as connection:
+            sequence = connection.execute("SELECT sequence FROM head").fetchone()[0]
+            # Slots ascend with `born`, so the newest come first and the rest need not be looked at.
+            born = []
+            for row in connection.execute("SELECT slot, born, died FROM chunks ORDER BY slot DESC"):
+                if row[1] <= after:
+                    break
+                if row[2] is None:
+                    born.append(row[0])
+            ended = connection.execute("SELECT slot FROM chunks WHERE died > ?", (after,)).fetchall()
+            chunks = [
+                decoding.chunk(row)
+                for page in _pages(sorted(born))
+                for row in connection.execute(_fetch_statement(len(page)), page).fetchall()
+            ]
+        return Changes(born=tuple(chunks), ended=tuple(slot for (slot,) in ended), sequence=sequence)
+
+    def ended(self, until: int) -> list[int]:
+        """The slots of chunks that ended at or before the write `until` and are still remembered."""
+        return [slot for (slot,) in self._connections.fetch_all("SELECT slot FROM chunks WHERE died <= ?", (until,))]
+
+    def quick_check(self) -> str | None:
+        """What SQLite finds wrong with the file, or None."""
+        result = self._connections.fetch_all("PRAGMA quick_check(1)", ())[0][0]
+        return None if result == "ok" else str(result)
+
+    def close(self) -> None:
+        """Release the file; a reading that runs ends first. Idempotent."""
+        self._connections.close()
+
+    def _select(self, condition: str, values: Sequence[object]) -> list[tuple[Document, int]]:
+        return [(decoding.document(row[:-1]), row[-1]) for row in self._connections.fetch_all(_DOCUMENT + condition, values)]
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection in one read transaction: all statements see the same state."""
+        with self._connections.borrowed() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.rollback()
+
+
+def _parts(connection: sqlite3.Connection) -> list[PartRow]:
+    found = connection.execute("SELECT uuid, first_slot, row_count, facts FROM parts ORDER BY first_slot, uuid").fetchall()
+    return [decoding.part(*row) for row in found]
+
+
+def _pages(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (values[start : start + _IDS_PER_STATEMENT] for start in range(0, len(values), _IDS_PER_STATEMENT))
+
+
+@lru_cache(maxsize=256)
+def _fetch_statement(count: int) -> str:
+    return _CHUNK.format("", f"c.slot IN ({','.join('?' * count)})")
