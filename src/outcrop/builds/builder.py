@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outcrop import files
-from outcrop.builds.preparing import Batch, Prepared, Preparer, batches
+from outcrop.writes.preparing import Batch, Prepared, Preparer, batches
 from outcrop.builds.verification import verify
 from outcrop.builds.writing import Writer
 from outcrop.config import Config

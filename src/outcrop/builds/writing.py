@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from outcrop.builds.preparing import Prepared, PreparedDocument, located
+from outcrop.writes.preparing import Prepared, PreparedDocument, located
 from outcrop.documents import Counts, DocumentRow, DocumentsWriter
 from outcrop.engines.protocol import GenerationIndex, IndexedChunk
 from outcrop.errors import DuplicateDocument

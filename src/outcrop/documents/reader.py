@@ -95,9 +95,8 @@ class Documents:
     def metadata(self, at: int | None = None, *, after_row: int = -1) -> Iterator[tuple[int, str, dict[str, Any]]]:
         """Row, id and metadata of every living document in the order of writing, of rows after `after_row`."""
         bound = self.sequence() if at is None else at
-        statement = "SELECT row, id, metadata FROM documents WHERE {} AND row > ? ORDER BY row LIMIT ?".format(
-            _ALIVE_AT.format(bound)
-        )
+        alive = _ALIVE_AT.format(bound)
+        statement = f"SELECT row, id, metadata FROM documents WHERE {alive} AND row > ? ORDER BY row LIMIT ?"  # noqa: S608
         while page := self._connections.fetch_all(statement, (after_row, _SCAN_PAGE)):
             for row, document_id, metadata in page:
                 yield row, document_id, decoding.decode_metadata(metadata)

@@ -288,8 +288,8 @@ def now() -> str:
 
 
 def _promotion(row: tuple[Any, ...]) -> Promotion:
-    *values, forced, gate = row
-    return Promotion(*values, forced=bool(forced), gate=gate)
+    values: dict[str, Any] = dict(zip(Promotion.__struct_fields__, row, strict=True))
+    return Promotion(**{**values, "forced": bool(values["forced"])})
 
 
 def _actor() -> str:
