@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from outcrop.errors import InvalidInput, InvalidSource
-from outcrop.evaluation import JudgedQueries, load, load_golden
+from outcrop.evaluation import JudgedQueries, golden, load, load_golden
 
 HEADER = "query-id\tcorpus-id\tscore\n"
 
@@ -156,3 +158,31 @@ def test_the_judged_collections_have_the_published_counts(
     judged = load(shared_data / name)
     assert judged.judged_count == len(judged.queries) == query_count
     assert sum(len(grades) for grades in judged.judgements.values()) == judgement_count
+
+
+def test_queries_at_hand_are_read_as_a_golden_file_is(tmp_path: Path) -> None:
+    lines = [
+        {"query": "wing"},
+        {"id": "q", "query": "flutter", "relevant": {"d7": 2, "d8": 0}},
+        {"query": "lift", "relevant": None},
+    ]
+    file = tmp_path / "queries.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    assert golden(["wing", *lines[1:]]) == load_golden(file)
+
+
+@pytest.mark.parametrize(
+    ("queries", "problem"),
+    [
+        ("wing", "found one text: 'wing'; to read a file use load"),
+        ([], "there are no queries"),
+        (["wing", 7], "query 2: it must be a text or a mapping"),
+        (["wing", "  "], "query 2: the query is empty"),
+        ([{"query": "wing", "relevant": ["d1"]}], "query 1: .*must be an object"),
+        ([{"query": "wing", "relevant": {7: 1}}], "must be text, found 7"),
+        ([{"id": "2", "query": "wing"}, "flutter"], "query 2: the query id '2' was used by an earlier query"),
+    ],
+)
+def test_malformed_queries_at_hand_are_refused(queries: Any, problem: str) -> None:
+    with pytest.raises(InvalidSource, match=problem):
+        golden(queries)

@@ -12,7 +12,8 @@ evaluation.write_trec(result.mode("hybrid").run, "hybrid.trec")
 
 from __future__ import annotations
 
-from outcrop.evaluation.beir import JudgedQueries, load, load_golden
+from outcrop.evaluation.agreement import overlap, rank_biased_overlap
+from outcrop.evaluation.beir import JudgedQueries, golden, load, load_golden
 from outcrop.evaluation.judged import Evaluation, ModeEvaluation, Searchable, evaluate
 from outcrop.evaluation.measures import Measures, QueryScores, measure
 from outcrop.evaluation.runs import RankedDocument, Run, read_trec, write_trec
@@ -29,10 +30,13 @@ __all__ = [
     "Searchable",
     "Verdict",
     "evaluate",
+    "golden",
     "load",
     "load_golden",
     "measure",
+    "overlap",
     "paired_bootstrap",
+    "rank_biased_overlap",
     "read_trec",
     "write_trec",
 ]

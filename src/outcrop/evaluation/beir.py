@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -75,20 +75,46 @@ def load_golden(path: str | Path) -> JudgedQueries:
     Raises `InvalidSource` with the file and the line.
     """
     path = Path(path)
+    return _golden(path.stem, path, _records(path))
+
+
+def golden(queries: Iterable[str | Mapping[str, object]], *, name: str = "queries") -> JudgedQueries:
+    """Queries at hand: each is a text (unjudged) or a mapping with the keys of a `golden.jsonl`'s line.
+
+    A query's id is its place, counted from 1, or `"id"` where the mapping has one. Raises `InvalidSource` with the place.
+
+    >>> golden(["wing", {"query": "flutter", "relevant": {"d7": 1}}]).judgements
+    {'2': {'d7': 1}}
+    """
+    if isinstance(queries, str):
+        raise InvalidSource(f"queries are a list of texts or mappings, found one text: {queries!r:.60}; to read a file use load()")
+    return _golden(name, None, ((place, _as_record(place, query)) for place, query in enumerate(queries, start=1)))
+
+
+def _golden(name: str, path: Path | None, records: Iterable[tuple[int, dict[str, object]]]) -> JudgedQueries:
     queries: dict[str, str] = {}
     judgements: dict[str, dict[str, int]] = {}
-    for line, record in _records(path):
+    for line, record in records:
         query_id = _text_field(path, line, record, "id", default=str(line))
         if query_id in queries:
-            raise _invalid(path, line, f"the query id {query_id!r} was used by an earlier line; give every query its own")
+            earlier = "query" if path is None else "line"
+            raise _invalid(path, line, f"the query id {query_id!r} was used by an earlier {earlier}; give every query its own")
         queries[query_id] = _query_text(path, line, _text_field(path, line, record, "query"))
         if record.get("relevant") is not None:
             judgements[query_id] = _golden_grades(path, line, record["relevant"])
     if not queries:
-        raise InvalidSource(
-            f'{path}: the file has no queries; a line is {{"query": "...", "relevant": {{"id": 1}}}}', path=str(path)
-        )
-    return JudgedQueries(name=path.stem, queries=queries, judgements=judgements)
+        shape = '{"query": "...", "relevant": {"id": 1}}'
+        found = "there are no queries; one is a text or" if path is None else f"{path}: the file has no queries; a line is"
+        raise InvalidSource(f"{found} {shape}", path=None if path is None else str(path))
+    return JudgedQueries(name=name, queries=queries, judgements=judgements)
+
+
+def _as_record(place: int, query: object) -> dict[str, object]:
+    if isinstance(query, str):
+        return {"query": query}
+    if isinstance(query, Mapping):
+        return dict(query)
+    raise _invalid(None, place, f"it must be a text or a mapping with the key 'query', found {type(query).__name__}: {query!r:.60}")
 
 
 def _load_folder(folder: Path, split: str) -> JudgedQueries:
@@ -150,24 +176,26 @@ def _read_qrels(path: Path) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
     return judgements, first_lines
 
 
-def _golden_grades(path: Path, line: int, relevant: object) -> dict[str, int]:
+def _golden_grades(path: Path | None, line: int, relevant: object) -> dict[str, int]:
     if not isinstance(relevant, dict):
         raise _invalid(path, line, f'"relevant" must be an object of document ids and grades, found {type(relevant).__name__}')
     for document_id, grade in relevant.items():
-        if not document_id:
+        if document_id == "":
             raise _invalid(path, line, 'a document id in "relevant" is empty')
+        if not isinstance(document_id, str):
+            raise _invalid(path, line, f'a document id in "relevant" must be text, found {document_id!r:.40}')
         if not isinstance(grade, int) or isinstance(grade, bool):
             raise _invalid(path, line, f"the grade of {document_id!r} must be an integer, found {grade!r:.40}")
-    return relevant
+    return dict(relevant)
 
 
-def _query_text(path: Path, line: int, text: str) -> str:
+def _query_text(path: Path | None, line: int, text: str) -> str:
     if not text.strip():
         raise _invalid(path, line, "the query is empty; an empty query finds nothing and cannot be judged")
     return text
 
 
-def _text_field(path: Path, line: int, record: dict[str, object], name: str, *, default: str | None = None) -> str:
+def _text_field(path: Path | None, line: int, record: dict[str, object], name: str, *, default: str | None = None) -> str:
     if name not in record and default is not None:
         return default
     if name not in record:
@@ -215,5 +243,7 @@ def _decoded(path: Path, line: int, content: bytes) -> str:
     return text.rstrip("\r\n")
 
 
-def _invalid(path: Path, line: int, problem: str) -> InvalidSource:
+def _invalid(path: Path | None, line: int, problem: str) -> InvalidSource:
+    if path is None:
+        return InvalidSource(f"query {line}: {problem}", path=None, line=line)
     return InvalidSource(f"{path}, line {line}: {problem}", path=str(path), line=line)
