@@ -55,8 +55,9 @@ def test_there_are_five_modes_and_each_has_a_constructor() -> None:
 
 def test_the_test_mode_is_smaller_than_the_default() -> None:
     small, usual = Config.test(), Config.default()
-    for key in ("embedding_cache_bytes_max", "part_bytes_max", "batch_documents", "lock_timeout_seconds"):
+    for key in ("embedding_cache_bytes_max", "part_bytes_max", "batch_documents", "lock_timeout_seconds", "tail_chunks_max"):
         assert 0 < getattr(small, key) < getattr(usual, key), key
+    assert (small.background, usual.background) == (False, True)
     assert small.candidates == usual.candidates  # or a test would rank differently from the program it tests
 
 
@@ -123,6 +124,13 @@ def test_every_setting_says_where_it_came_from(tmp_path: Path) -> None:
         ("batch_documents", 1024, "preset default"),
         ("symlinks", "never", f"{file}:5"),
         ("openai_base_url", None, "preset default"),
+        ("kept_generations", 2, "preset default"),
+        ("kept_days", 7.0, "preset default"),
+        ("warm_generations", 1, "preset default"),
+        ("abandoned_build_days", 7.0, "preset default"),
+        ("journal_bytes_max", 2**30, "preset default"),
+        ("tail_chunks_max", 4000, "preset default"),
+        ("background", True, "preset default"),
     ]
 
 
@@ -222,6 +230,13 @@ BAD = [
     ("openai_base_url", "https://", "names a host"),
     ("openai_base_url", "https://[::1", "a URL that begins with http:// or https://"),
     ("openai_base_url", "https://example.org:port/v1", "a URL that begins with http:// or https://"),
+    ("kept_generations", -1, "a whole number from 0 to 1000; found -1"),
+    ("kept_days", -0.5, "a number of days from 0 to 36500; found -0.5"),
+    ("warm_generations", 101, "a whole number from 0 to 100; found 101"),
+    ("abandoned_build_days", float("nan"), "a number of days from 0 to 36500; found nan"),
+    ("journal_bytes_max", 0, "at least 1; found 0"),
+    ("tail_chunks_max", 0, "a whole number from 1 to 100000; found 0"),
+    ("background", "maybe", "true or false"),
 ]
 
 

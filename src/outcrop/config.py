@@ -58,6 +58,13 @@ class Overrides(TypedDict, total=False):
     batch_documents: int
     symlinks: Symlinks
     openai_base_url: str | None
+    kept_generations: int
+    kept_days: float
+    warm_generations: int
+    abandoned_build_days: float
+    journal_bytes_max: int | str
+    tail_chunks_max: int
+    background: bool
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +84,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     | `batch_documents` | documents that a build chunks, embeds and writes at a time |
     | `symlinks` | `"auto"`, or `"never"` to name the active generation in a one-line file |
     | `openai_base_url` | an OpenAI-compatible endpoint; None is the embedder's own default. Never a key |
+    | `kept_generations` | archived generations that stay however old they are, the last promoted first |
+    | `kept_days` | an archived generation beyond those stays this long after it was last active; 0: not at all |
+    | `warm_generations` | how many of the newest archived generations are kept caught up and open |
+    | `abandoned_build_days` | how long an interrupted build is kept to be resumed |
+    | `journal_bytes_max` | size of the journal's file from which the oldest generation that holds it is caught up or given up |
+    | `tail_chunks_max` | new chunks that are searched exactly before an index part absorbs them |
+    | `background` | index parts, warm generations and the collection of garbage are looked after by a thread of their own |
 
     Sizes are bytes, or text such as `"512MB"` or `"2GiB"`. Raises `InvalidConfig` for an unknown key, a bad value or a
     contradiction.
@@ -100,6 +114,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     batch_documents: int
     symlinks: Symlinks
     openai_base_url: str | None
+    kept_generations: int
+    kept_days: float
+    warm_generations: int
+    abandoned_build_days: float
+    journal_bytes_max: int
+    tail_chunks_max: int
+    background: bool
     origins: tuple[tuple[str, str], ...]
 
     @classmethod
@@ -382,6 +403,7 @@ _EMBEDDER = re.compile(r"auto|static|minilm|none|hashing(:[0-9]+)?|(openai|custo
 
 _SIZE_TEXT = 'a size in bytes such as 536870912, "512MB" or "2GiB"'
 _BOOL = _Rule("true or false (in a variable also 1 or 0, yes or no)", bool)
+_DAYS = _Rule("a number of days from 0 to 36500", Annotated[float, Meta(ge=0, le=36_500)])
 
 _RULES: dict[str, _Rule] = {
     "mode": _Rule(f"one of {', '.join(MODES)}", Mode),
@@ -396,6 +418,13 @@ _RULES: dict[str, _Rule] = {
     "batch_documents": _Rule("a whole number from 1 to 100000", Annotated[int, Meta(ge=1, le=100_000)]),
     "symlinks": _Rule('"auto" or "never"', Symlinks),
     "openai_base_url": _Rule("a URL that begins with http:// or https:// and names a host", str | None, _url),
+    "kept_generations": _Rule("a whole number from 0 to 1000", Annotated[int, Meta(ge=0, le=1000)]),
+    "kept_days": _DAYS,
+    "warm_generations": _Rule("a whole number from 0 to 100", Annotated[int, Meta(ge=0, le=100)]),
+    "abandoned_build_days": _DAYS,
+    "journal_bytes_max": _Rule(f"{_SIZE_TEXT}, at least 1", int | str, _size_of_something),
+    "tail_chunks_max": _Rule("a whole number from 1 to 100000", Annotated[int, Meta(ge=1, le=100_000)]),
+    "background": _BOOL,
 }
 
 _DEFAULTS: dict[str, object] = {
@@ -408,6 +437,13 @@ _DEFAULTS: dict[str, object] = {
     "batch_documents": 1024,
     "symlinks": "auto",
     "openai_base_url": None,
+    "kept_generations": 2,
+    "kept_days": 7.0,
+    "warm_generations": 1,
+    "abandoned_build_days": 7.0,
+    "journal_bytes_max": 2**30,
+    "tail_chunks_max": 4000,
+    "background": True,
 }
 
 _BUILTIN: dict[str, object] = {"use_lancedb": False, "fallback_to_mvp": True}
@@ -416,6 +452,8 @@ _SMALL: dict[str, object] = {
     "embedding_cache_bytes_max": 16 * 2**20,
     "part_bytes_max": 4 * 2**20,
     "batch_documents": 64,
+    "tail_chunks_max": 64,
+    "background": False,
 }
 _PRESETS: dict[str, dict[str, object]] = {
     "default": _BUILTIN,
