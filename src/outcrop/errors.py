@@ -122,6 +122,19 @@ class BuildFailed(IllegalState):
     """A build's own verification found a fault; the generation was not made ready. Attribute: `checks`."""
 
 
+class CatchUpFailed(IllegalState):
+    """Writers write faster than a generation catches up, so it cannot be promoted now. Attributes: `generation`, `entries`,
+    `written_per_second`, `applied_per_second`."""
+
+
+class EmbedderGone(IllegalState):
+    """Writes cannot be embedded as a generation wants it. Attributes: `generation`, `documents`."""
+
+
+class NotYetVisible(OutcropError, RuntimeError):
+    """A write is accepted and durable, but could not be made visible. It must not be repeated. Attribute: `sequence`."""
+
+
 class EmbedderMismatch(OutcropError, ValueError):
     """An embedder is not the one that a generation was built with. Attributes: `expected`, `found`."""
 

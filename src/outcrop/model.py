@@ -262,6 +262,21 @@ class GenerationInfo(msgspec.Struct, frozen=True):
     path: str
 
 
+class WriteResult(msgspec.Struct, frozen=True):
+    """What a write did. It is durable and searchable; `sequence` is its number, or the last write's if it had nothing to do.
+
+    `upserted` counts the documents put in, `replaced` those of them that were there before, `deleted` those taken out, `updated`
+    those whose metadata was changed; `chunks` the chunks written for them.
+    """
+
+    sequence: int
+    upserted: int
+    replaced: int
+    deleted: int
+    updated: int
+    chunks: int
+
+
 class Stats(msgspec.Struct, frozen=True):
     """The state of a collection. `fields` are the metadata fields that a filter can use in the active generation."""
 
