@@ -18,6 +18,7 @@ from outcrop.engines.protocol import Availability
 from outcrop.errors import OutcropError
 from outcrop.filters import Filter
 from outcrop.ingest import BadRecord, Chunker, Piece, Progress, ProgressSink
+from outcrop.judging import Comparison, Gate, GateCheck, GateContext, GateReport
 from outcrop.model import (
     Capabilities,
     Chunk,
@@ -47,6 +48,7 @@ __all__ = [
     "Chunker",
     "Citation",
     "Collection",
+    "Comparison",
     "Config",
     "Database",
     "Degraded",
@@ -56,6 +58,10 @@ __all__ = [
     "Explanation",
     "Filter",
     "Fusion",
+    "Gate",
+    "GateCheck",
+    "GateContext",
+    "GateReport",
     "GenerationInfo",
     "Hit",
     "Hits",

@@ -135,6 +135,10 @@ class NotYetVisible(OutcropError, RuntimeError):
     """A write is accepted and durable, but could not be made visible. It must not be repeated. Attribute: `sequence`."""
 
 
+class GateFailed(IllegalState):
+    """A gate refused a promotion; nothing was changed. Attributes: `report` (a `GateReport`), `collection`, `generation`."""
+
+
 class EmbedderMismatch(OutcropError, ValueError):
     """An embedder is not the one that a generation was built with. Attributes: `expected`, `found`."""
 

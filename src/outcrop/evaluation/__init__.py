@@ -15,7 +15,7 @@ from __future__ import annotations
 from outcrop.evaluation.agreement import overlap, rank_biased_overlap
 from outcrop.evaluation.beir import JudgedQueries, golden, load, load_golden
 from outcrop.evaluation.judged import Evaluation, ModeEvaluation, Searchable, evaluate
-from outcrop.evaluation.measures import Measures, QueryScores, measure
+from outcrop.evaluation.measures import Measures, QueryScores, measure, require_measures
 from outcrop.evaluation.runs import RankedDocument, Run, read_trec, write_trec
 from outcrop.evaluation.verdict import Verdict, paired_bootstrap
 
@@ -38,5 +38,6 @@ __all__ = [
     "paired_bootstrap",
     "rank_biased_overlap",
     "read_trec",
+    "require_measures",
     "write_trec",
 ]

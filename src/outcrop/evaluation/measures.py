@@ -58,6 +58,11 @@ def measure(run: Run, judged: JudgedQueries) -> Measures:
     return Measures(**means, per_query=per_query)
 
 
+def require_measures() -> None:
+    """Raise `MissingExtra` if the measures cannot be computed here: to be asked before the searching, which may take long."""
+    _ir_measures()
+
+
 def _by_rank(run: Run, judged: JudgedQueries) -> dict[str, dict[str, float]]:
     return {
         query_id: {document.document_id: -float(rank) for rank, document in enumerate(run.rankings.get(query_id, ()), start=1)}
