@@ -52,8 +52,8 @@ def test_a_lock_that_another_thread_holds_is_free_in_the_child_and_held_in_the_p
 class Inherited:
     def __init__(self) -> None:
         self.told: list[str] = []
-        forking.before(self.close)
-        forking.in_child(self.begin)
+        forking.before(self, Inherited.close)
+        forking.in_child(self, Inherited.begin)
 
     def close(self) -> None:
         self.told.append("before")

@@ -17,12 +17,14 @@ import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
+from typing import Any, TypeVar
 
 from outcrop.errors import IllegalState
 
 _WAITED_SECONDS_MAX = 10.0
 _POLLED_SECONDS = 0.0005
-_Action = Callable[[], object]
+_T = TypeVar("_T")
+_Actions = weakref.WeakKeyDictionary[Any, Callable[[Any], object]]
 
 
 def lock() -> threading.Lock:
@@ -45,17 +47,17 @@ def undisturbed() -> AbstractContextManager[None]:
     return _gate
 
 
-def before(action: _Action) -> None:
-    """Call a bound method of a living object before each fork, in the parent, when nothing is done `undisturbed`.
+def before(owner: _T, action: Callable[[_T], object]) -> None:
+    """Call `action(owner)` before each fork, in the parent, when nothing is done `undisturbed`, for as long as `owner` lives.
 
-    It must neither raise nor wait. The object is not kept alive by it.
+    It must neither raise nor take long.
     """
-    _before.add(weakref.WeakMethod(action, _before.discard))
+    _before[owner] = action
 
 
-def in_child(action: _Action) -> None:
-    """Call a bound method of a living object at the start of each forked child, when its locks are new. As in `before`."""
-    _in_child.add(weakref.WeakMethod(action, _in_child.discard))
+def in_child(owner: _T, action: Callable[[_T], object]) -> None:
+    """Call `action(owner)` at the start of each forked child, when its locks are new, for as long as `owner` lives. As `before`."""
+    _in_child[owner] = action
 
 
 class _Gate(AbstractContextManager[None]):
@@ -125,15 +127,13 @@ class _Gate(AbstractContextManager[None]):
 
 _gate = _Gate()
 _locks: weakref.WeakSet[threading.Lock] = weakref.WeakSet()
-_before: set[weakref.WeakMethod[_Action]] = set()
-_in_child: set[weakref.WeakMethod[_Action]] = set()
+_before: _Actions = weakref.WeakKeyDictionary()
+_in_child: _Actions = weakref.WeakKeyDictionary()
 
 
-def _call(actions: set[weakref.WeakMethod[_Action]]) -> None:
-    for known in actions.copy():
-        action = known()
-        if action is not None:
-            action()
+def _call(actions: _Actions) -> None:
+    for owner, action in list(actions.items()):
+        action(owner)
 
 
 def _before_fork() -> None:

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import filelock
 import pytest
 from typer.testing import Result
 
 from outcrop import errors
 from outcrop.collection import Collection
+from outcrop.generations import locks
 from outcrop.surfaces.cli.exit_codes import EXIT_CODES, exit_code
 
 Cli = Callable[..., Result]
@@ -152,7 +152,7 @@ def test_what_the_state_does_not_allow_ends_with_5(cli: Cli, corpus: Path) -> No
 
 
 def test_a_lock_that_another_holds_ends_with_6(cli: Cli, rocks: Path) -> None:
-    with filelock.FileLock(rocks / "rocks" / "build.lock", thread_local=False):
+    with locks.held(rocks / "rocks" / "build.lock", timeout_seconds=1, action="being built"):
         assert_one_line_error(cli("build", "rocks", env={"OUTCROP_LOCK_TIMEOUT_SECONDS": "0"}), 6, "being built")
 
 

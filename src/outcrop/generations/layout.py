@@ -15,6 +15,7 @@ JOURNAL_FILE = "journal.sqlite"
 ACTIVE = "active"
 GENERATIONS = "generations"
 MANIFEST = "manifest.json"
+QUARANTINED = "quarantined"
 FORMAT = 1
 
 _COLLECTION_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -61,6 +62,11 @@ class CollectionFolder(msgspec.Struct, frozen=True):
     def writer_lock(self) -> Path:
         """Held by whoever promotes or writes."""
         return self.path / "writer.lock"
+
+    @property
+    def writer_queue(self) -> Path:
+        """Held by whoever is the next to hold the writer lock."""
+        return self.path / "writer.queue"
 
     @property
     def generations(self) -> Path:

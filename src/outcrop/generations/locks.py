@@ -1,76 +1,170 @@
-"""Who may change a collection: one builder, one writer. Readers take no lock.
+"""Who may change a collection: one builder, one writer, and for each generation one that brings it up to date. Reading needs none.
 
-The operating system drops a lock when its process ends, however it ends. The JSON file beside a lock (pid, host, time) only makes
-the error message useful; it never decides anything and may be deleted.
+The operating system drops a lock when its process ends, however it ends; a forked child keeps none. What is written into a lock
+file (pid, host, time) only makes the error message useful; it never decides anything.
+
+Locks are taken in the order build, writer, apply. Threads exclude each other as processes do.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import socket
+import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-import filelock
 import msgspec
 
+from outcrop import forking
 from outcrop.errors import CollectionLocked
-from outcrop.files import storage_errors, storage_failed
+from outcrop.files import storage_errors
+from outcrop.generations import file_locks
+from outcrop.generations.layout import CollectionFolder
+
+_POLLED_SECONDS_MIN, _POLLED_SECONDS_MAX = 0.0005, 0.005
+_OWNER_BYTES_MAX = 1024
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """Who holds a lock."""
+    """Who holds a lock. `since` is the time, UTC, ISO 8601."""
 
     pid: int
     host: str
     since: str
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host} since {self.since}"
+        mine = self.pid == os.getpid() and self.host == socket.gethostname()
+        return f"process {self.pid}{' (this one)' if mine else ''} on {self.host} since {self.since}"
 
 
 @contextmanager
 def held(path: Path, *, timeout_seconds: float, action: str) -> Iterator[None]:
     """Hold the lock file `path`; wait for it up to `timeout_seconds`, then raise `CollectionLocked` naming its owner.
 
-    `action` says what the owner does, for the message: "being built".
+    `action` says what the owner does, for the message: "being built". Not to be taken twice by one thread. Raises `StorageFailed`.
     """
-    lock = filelock.FileLock(path, timeout=timeout_seconds, thread_local=False)
+    file = _acquired(path, time.monotonic() + timeout_seconds)
+    if file is None:
+        raise _locked(path, timeout_seconds, action)
+    with _owned(file):
+        yield
+
+
+@contextmanager
+def writing(folder: CollectionFolder, timeout_seconds: float) -> Iterator[None]:
+    """Be the one who writes into the collection or swaps its pointer; wait for it up to `timeout_seconds`, as in `held`.
+
+    Whoever waits stands in a queue of one, which a busy writer must pass too: nobody gets the lock twice while one waits for it.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    queue = _acquired(folder.writer_queue, deadline)
+    if queue is None:
+        raise _locked(folder.writer_lock, timeout_seconds, "being written")
     try:
-        lock.acquire()
-    except filelock.Timeout:
-        owner = _owner(path)
-        who = str(owner) if owner else "another process or thread"
-        raise CollectionLocked(
-            f"{path.parent} is {action} by {who} (waited {timeout_seconds:g} s). Wait for it; searching needs no lock.",
-            path=path.parent,
-            owner=owner,
-        ) from None
-    except OSError as error:
-        raise storage_failed(path, error) from error
+        file = _acquired(folder.writer_lock, deadline)
+    finally:
+        _release(queue)
+    if file is None:
+        raise _locked(folder.writer_lock, timeout_seconds, "being written")
+    with _owned(file):
+        yield
+
+
+@contextmanager
+def applying(directory: Path, timeout_seconds: float) -> Iterator[None]:
+    """Be the one who brings a generation's index up to date or publishes its parts; as in `held`."""
+    with held(directory / "apply.lock", timeout_seconds=timeout_seconds, action="being brought up to date"):
+        yield
+
+
+class _Open:
+    """The lock files that this process has open. A forked child closes its copies, or the lock would outlive its owner."""
+
+    def __init__(self) -> None:
+        self._files: weakref.WeakSet[io.FileIO] = weakref.WeakSet()
+        forking.in_child(self, _Open._close_all)
+
+    def add(self, path: Path) -> io.FileIO:
+        with forking.undisturbed():  # or a child could inherit it unknown
+            file = file_locks.opened(path, writable=True)
+            self._files.add(file)
+        return file
+
+    def _close_all(self) -> None:
+        for file in self._files:
+            file.close()
+
+
+_open = _Open()
+
+
+def _acquired(path: Path, deadline: float) -> io.FileIO | None:
+    """The lock file, open and locked; None if that did not come about in time."""
+    pause = _POLLED_SECONDS_MIN
+    with storage_errors(path):
+        file = _open.add(path)
+        try:
+            while True:
+                if file_locks.lock(file):
+                    if file_locks.is_at(file, path):
+                        return file
+                    file.close()  # renamed away with its folder
+                    file = _open.add(path)
+                    continue
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    file.close()
+                    return None
+                time.sleep(min(pause, left))
+                pause = min(2 * pause, _POLLED_SECONDS_MAX)
+        except BaseException:
+            file.close()
+            raise
+
+
+def _release(file: io.FileIO) -> None:
+    """Unlock, not only close: a child that another library forked may have a copy of the descriptor."""
+    if not file.closed:  # as it is in a child that was forked meanwhile
+        with file, suppress(OSError):
+            file_locks.unlock(file)
+
+
+@contextmanager
+def _owned(file: io.FileIO) -> Iterator[None]:
+    owner = Owner(pid=os.getpid(), host=socket.gethostname(), since=datetime.now(UTC).isoformat(timespec="seconds"))
     try:
-        _note_owner(path)
+        _note(file, msgspec.json.encode(owner))
         yield
     finally:
-        with suppress(OSError):  # a hint that stays behind harms nobody; a lock would
-            _owner_file(path).unlink(missing_ok=True)
-        lock.release()
+        _note(file, b"")
+        _release(file)
 
 
-def _owner_file(path: Path) -> Path:
-    return path.with_name(f"{path.name}.json")
+def _note(file: io.FileIO, line: bytes) -> None:
+    with suppress(OSError, ValueError):  # a full disk; closed in a child that was forked meanwhile
+        file.seek(0)
+        file.write(line + b"\n")
 
 
-def _note_owner(path: Path) -> None:
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    with storage_errors(path):
-        _owner_file(path).write_bytes(msgspec.json.encode(Owner(pid=os.getpid(), host=socket.gethostname(), since=since)))
+def _locked(path: Path, waited_seconds: float, action: str) -> CollectionLocked:
+    owner = _owner(path)
+    who = "another process or thread" if owner is None else str(owner)
+    return CollectionLocked(
+        f"{path.parent} is {action} by {who} (waited {waited_seconds:g} s). Wait for it and try again, wait longer"
+        " (lock_timeout_seconds), or end that process: its lock ends with it. Searching needs no lock.",
+        path=path.parent,
+        owner=owner,
+    )
 
 
 def _owner(path: Path) -> Owner | None:
     try:
-        return msgspec.json.decode(_owner_file(path).read_bytes(), type=Owner)
+        with path.open("rb") as file:
+            return msgspec.json.decode(file.read(_OWNER_BYTES_MAX).partition(b"\n")[0], type=Owner)
     except (OSError, msgspec.DecodeError):
         return None

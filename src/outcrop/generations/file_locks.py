@@ -1,0 +1,65 @@
+"""The operating system's locks on whole files: exclusive or shared, without waiting.
+
+Such a lock belongs to an open file. So two openings in one process exclude each other as those of two processes do, and the system
+drops the lock when the last copy of the descriptor is closed, however its process ends. A forked child has copies.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+if sys.platform == "win32":
+    import msvcrt
+
+    _FIRST_BYTE = 1 << 30  # beyond all content: Windows lets nobody read what is locked
+
+    def lock(file: io.FileIO, *, shared: bool = False) -> bool:
+        """Lock the file; False if somebody holds it. Windows has no shared locks here: opening is one, see `leases`."""
+        if shared:
+            return True
+        file.seek(_FIRST_BYTE)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def unlock(file: io.FileIO) -> None:
+        """Give up an exclusive lock, for every copy of the descriptor."""
+        file.seek(_FIRST_BYTE)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def lock(file: io.FileIO, *, shared: bool = False) -> bool:
+        """Lock the file; False if somebody holds it otherwise. Raises `OSError` where the file system has no locks."""
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    def unlock(file: io.FileIO) -> None:
+        """Give up the lock, for every copy of the descriptor."""
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def opened(path: Path, *, writable: bool) -> io.FileIO:
+    """The file, made if it is not there. Raises `OSError`."""
+    return io.FileIO(path, "r+" if writable else "r", opener=_opened_or_made)
+
+
+def is_at(file: io.FileIO, path: Path) -> bool:
+    """Whether the open file is the one that the path names now: it may have been renamed away before it was locked."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _opened_or_made(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT, 0o666)
