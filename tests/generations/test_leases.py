@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -177,13 +178,14 @@ def without_rights(work: Callable[[], object]) -> int:
 
 
 @pytest.fixture
-def foreign(generation: Path) -> Path:
-    """A generation that only its owner may write into."""
-    for parent in (generation, *generation.parents):
-        if parent.is_relative_to(Path(generation.anchor) / "tmp") and parent.owner() == Path.home().owner():
-            parent.chmod(0o755)
-    generation.chmod(0o555)
-    return generation
+def foreign() -> Iterator[Path]:
+    """A generation that only its owner may write into. Not below pytest's folder, which nobody else may look into."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        directory = Path(folder) / "generation"
+        directory.mkdir()
+        directory.chmod(0o555)
+        yield directory
 
 
 @needs_fork
