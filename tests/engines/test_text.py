@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outcrop.analysis import analyzer
-from outcrop.engines.builtin.text import QUERY_TERMS_MAX, TITLE_BOOST, TextReader, TextWriter
+from outcrop.engines.builtin.text import QUERY_TERMS_MAX, TITLE_BOOST, TextReader, TextSnapshot
 from outcrop.engines.builtin.text_folder import tantivy_errors
+from outcrop.engines.builtin.text_writer import TextWriter
 from outcrop.engines.protocol import IndexedChunk
 from outcrop.errors import Closed, CollectionLocked, Damaged, IllegalState, InvalidConfig, StorageFailed
 from outcrop.filters import parse
@@ -45,8 +46,9 @@ def written(directory: Path, chunks: Sequence[IndexedChunk], deletes: Sequence[i
     writer.close()
 
 
-def slots(reader: TextReader, query: str, where: str | None = None, k: int = 100) -> list[int]:
-    return [int(slot) for slot in reader.search(query, k, parse(where) if where else None).slots]
+def slots(reader: TextReader | TextSnapshot, query: str, where: str | None = None, k: int = 100) -> list[int]:
+    snapshot = reader.newest() if isinstance(reader, TextReader) else reader
+    return [int(slot) for slot in snapshot.search(query, k, parse(where) if where else None).slots]
 
 
 def records(file: Path) -> list[dict[str, str]]:
@@ -85,11 +87,11 @@ def test_scores_and_explanations_follow_the_formula(
 ) -> None:
     chunks = [chunk(slot, text, title) for slot, (text, title) in enumerate(texts)]
     reader = built(tmp_path_factory.mktemp("text") / "index", chunks)
-    ranking = reader.search(query, 100, None)
+    ranking = reader.newest().search(query, 100, None)
     expected = bm25(chunks, query)
     found = dict(zip(ranking.slots.tolist(), ranking.scores.tolist(), strict=True))
     assert found == pytest.approx(expected, rel=1e-4)
-    explained = reader.explain(query, list(expected))
+    explained = reader.newest().explain(query, list(expected))
     assert {slot: sum(term.score for term in terms) for slot, terms in zip(expected, explained, strict=True)} == pytest.approx(
         found, rel=1e-4
     )
@@ -97,7 +99,7 @@ def test_scores_and_explanations_follow_the_formula(
 
 def test_an_explanation_says_frequency_and_weight_of_each_term_in_each_field(tmp_path: Path) -> None:
     reader = built(tmp_path, [chunk(0, "granite granite", "Granite"), chunk(1, "slate")])
-    terms, nothing, unknown = reader.explain("granite granite lava", [0, 1, 7])
+    terms, nothing, unknown = reader.newest().explain("granite granite lava", [0, 1, 7])
     assert [(term.term, term.field, term.term_frequency, term.document_frequency) for term in terms] == [
         ("granit", "text", 3, 1),
         ("granit", "title", 1, 1),
@@ -115,7 +117,6 @@ def test_a_word_in_the_title_only_is_found_and_weighs_more_than_in_the_text_only
 def test_equal_scores_are_ordered_by_slot(tmp_path: Path) -> None:
     reader = built(tmp_path, [chunk(slot, "granite") for slot in (9, 3, 7, 1)])
     written(tmp_path, [chunk(2, "granite"), chunk(8, "granite granite")], [], 2)
-    reader.reload()
     assert slots(reader, "granite") == [8, 1, 2, 3, 7, 9]
 
 
@@ -128,49 +129,48 @@ def test_a_query_is_text_and_never_a_query_language(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("query", ["", "the of and", " \n", "?!…", "\ud800", "zzz unknown"])
 def test_a_query_without_an_indexed_term_finds_nothing(tmp_path: Path, query: str) -> None:
-    ranking = built(tmp_path, [chunk(0, "the granite of and")]).search(query, 10, None)
+    ranking = built(tmp_path, [chunk(0, "the granite of and")]).newest().search(query, 10, None)
     assert (len(ranking), ranking.slots.dtype, ranking.scores.dtype) == (0, "int64", "float32")
 
 
 @pytest.mark.parametrize("k", [-1, 0, 1, 2, 3, 10**12])
 def test_at_most_k_hits_come_back(tmp_path: Path, k: int) -> None:
     reader = built(tmp_path, [chunk(slot, "granite") for slot in range(2)])
-    assert len(reader.search("granite", k, None)) == max(0, min(k, 2))
+    assert len(reader.newest().search("granite", k, None)) == max(0, min(k, 2))
 
 
 def test_a_filter_limits_hits_and_leaves_their_scores_alone(tmp_path: Path) -> None:
     years = (2001, 2015, 2020, 2015)
     reader = built(tmp_path, [chunk(slot, "granite " * (slot + 1), year=year) for slot, year in enumerate(years)])
-    every = reader.search("granite", 10, None)
+    every = reader.newest().search("granite", 10, None)
     scores = dict(zip(every.slots.tolist(), every.scores.tolist(), strict=True))
-    some = reader.search("granite", 10, parse("year = 2015"))
+    some = reader.newest().search("granite", 10, parse("year = 2015"))
     assert dict(zip(some.slots.tolist(), some.scores.tolist(), strict=True)) == {1: scores[1], 3: scores[3]}
 
 
 def test_the_marker_is_no_hit_and_no_chunk(tmp_path: Path) -> None:
     reader = built(tmp_path, [chunk(0, "granite", year=2001), chunk(1, "slate")], sequence=41)
-    assert (reader.sequence, reader.chunk_count) == (41, 2)
+    assert (reader.newest().sequence, reader.newest().chunk_count) == (41, 2)
     assert slots(reader, "granite slate", where="NOT year = 2001") == [1]
     written(tmp_path, [], [1], 42)
-    reader.reload()
-    assert (reader.sequence, reader.chunk_count) == (42, 1)
+    assert (reader.newest().sequence, reader.newest().chunk_count) == (42, 1)
 
 
-def test_adds_and_deletes_are_seen_after_a_reload_all_at_once(tmp_path: Path) -> None:
+def test_adds_and_deletes_are_seen_by_the_next_snapshot_all_at_once(tmp_path: Path) -> None:
     reader = built(tmp_path, [chunk(0, "granite"), chunk(1, "granite")])
+    before = reader.newest()
     written(tmp_path, [chunk(2, "granite")], [0, 77], 2)
-    assert (slots(reader, "granite"), reader.sequence) == ([0, 1], 1)
-    reader.reload()
-    assert (slots(reader, "granite"), reader.sequence) == ([1, 2], 2)
+    after = reader.newest()
+    assert (slots(before, "granite"), before.sequence, before.chunk_count) == ([0, 1], 1, 2)
+    assert (slots(after, "granite"), after.sequence, after.chunk_count) == ([1, 2], 2, 2)
 
 
 def test_adding_a_slot_again_replaces_it(tmp_path: Path) -> None:
     reader = built(tmp_path, [chunk(0, "granite"), chunk(1, "slate")])
     for sequence in (2, 3):
         written(tmp_path, [chunk(0, "basalt")], [], sequence)
-    reader.reload()
     assert (slots(reader, "granite"), slots(reader, "basalt"), slots(reader, "slate")) == ([], [0], [1])
-    assert reader.chunk_count == 2
+    assert reader.newest().chunk_count == 2
 
 
 def test_what_was_not_committed_is_forgotten(tmp_path: Path) -> None:
@@ -179,7 +179,6 @@ def test_what_was_not_committed_is_forgotten(tmp_path: Path) -> None:
     writer.add([chunk(1, "granite")])
     writer.close()
     written(tmp_path, [], [], 2)
-    reader.reload()
     assert slots(reader, "granite") == [0]
 
 
@@ -196,12 +195,12 @@ def test_of_a_query_with_too_many_terms_the_rarest_count(tmp_path: Path) -> None
     reader = built(tmp_path, [chunk(0, " ".join(common)), chunk(1, " ".join(common)), chunk(2, "granite")])
     query = " ".join([*common, *(f"absent{n}" for n in range(50)), "granite"])
     assert sorted(slots(reader, query)) == [0, 1, 2]
-    kept = {term.term for terms in reader.explain(query, [0, 2]) for term in terms}
+    kept = {term.term for terms in reader.newest().explain(query, [0, 2]) for term in terms}
     assert "granit" in kept
     assert len(kept) == QUERY_TERMS_MAX
 
 
-def test_searches_from_many_threads_go_on_during_writes_and_reloads(tmp_path: Path) -> None:
+def test_searches_from_many_threads_go_on_during_writes(tmp_path: Path) -> None:
     reader = built(tmp_path, [chunk(slot, "granite") for slot in range(5)])
     done = threading.Event()
     wrong: list[object] = []
@@ -219,7 +218,6 @@ def test_searches_from_many_threads_go_on_during_writes_and_reloads(tmp_path: Pa
         thread.start()
     for sequence in range(2, 12):
         written(tmp_path, [chunk(100 + sequence, "granite with many other words beside it")], [], sequence)
-        reader.reload()
     done.set()
     for thread in threads:
         thread.join()
@@ -229,11 +227,12 @@ def test_searches_from_many_threads_go_on_during_writes_and_reloads(tmp_path: Pa
 
 def test_a_closed_reader_or_writer_says_so(tmp_path: Path) -> None:
     reader = built(tmp_path, [chunk(0, "granite")])
+    snapshot = reader.newest()
     writer = TextWriter.open(tmp_path, "english")
     for one in (reader, writer):
         one.close()
         one.close()
-    for call in (lambda: reader.search("x", 1, None), reader.reload, lambda: reader.explain("x", [0]), lambda: reader.sequence):
+    for call in (reader.newest, reader.verify, lambda: snapshot.search("x", 1, None), lambda: snapshot.explain("x", [0])):
         with pytest.raises(Closed):
             call()
     for call in (lambda: writer.add([]), lambda: writer.delete([]), lambda: writer.commit(1)):
@@ -277,7 +276,7 @@ def test_a_damaged_index_is_refused(tmp_path: Path, damage: str) -> None:
     elif damage == "a file is gone":
         next(directory.glob("*.fast")).unlink()
     with pytest.raises(Damaged) as caught:
-        TextReader.open(directory, "english")
+        TextReader.open(directory, "english").newest()
     assert str(directory) in str(caught.value)
     assert caught.value.path == directory
 
@@ -288,7 +287,7 @@ def test_an_index_of_another_analyzer_or_one_never_committed_is_refused(tmp_path
         TextReader.open(tmp_path / "one", "german")
     TextWriter.create(tmp_path / "two", "english").close()
     with pytest.raises(Damaged, match="unfinished"):
-        TextReader.open(tmp_path / "two", "english")
+        TextReader.open(tmp_path / "two", "english").newest()
 
 
 def test_a_changed_byte_anywhere_is_found_by_verify(tmp_path: Path) -> None:
@@ -327,7 +326,7 @@ def test_bm25_is_as_good_as_it_was_measured_to_be(shared_data: Path, tmp_path: P
         judged[query_id][document_id] = int(grade)
     run: dict[str, dict[str, Any]] = {}
     for query in records(folder / "queries.jsonl"):
-        ranking = reader.search(query["text"], 100, None)
+        ranking = reader.newest().search(query["text"], 100, None)
         run[query["_id"]] = {corpus[slot]["_id"]: float(score) for slot, score in zip(ranking.slots, ranking.scores, strict=True)}
     assert ir_measures.calc_aggregate([ir_measures.nDCG @ 10], judged, run)[ir_measures.nDCG @ 10] >= least
 

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from outcrop.engines.builtin.text import TextReader, TextWriter
+from outcrop.engines.builtin.text import TextReader
+from outcrop.engines.builtin.text_writer import TextWriter
 from outcrop.engines.protocol import IndexedChunk
 
 IN_A_PROCESS_OF_ITS_OWN = """
 import signal, sys
 from pathlib import Path
-from outcrop.engines.builtin.text import TextReader, TextWriter
+from outcrop.engines.builtin.text import TextReader
+from outcrop.engines.builtin.text_writer import TextWriter
 from outcrop.engines.protocol import IndexedChunk
 from outcrop.errors import StorageFailed
 
@@ -37,14 +39,13 @@ for _ in range(3):
     except StorageFailed as error:
         print("refused", flush=True)
 reader = TextReader.open(directory, "english")
-assert (reader.sequence, reader.search("granite", 9, None).slots.tolist()) == (1, [0])
+assert (reader.newest().sequence, reader.newest().search("granite", 9, None).slots.tolist()) == (1, [0])
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 writer.add([chunk(1)])
 writer.delete([0])
 writer.commit(2)
 writer.close()
-reader.reload()
-assert (reader.sequence, reader.search("granite", 9, None).slots.tolist()) == (2, [1])
+assert (reader.newest().sequence, reader.newest().search("granite", 9, None).slots.tolist()) == (2, [1])
 print("recovered")
 """
 
@@ -81,8 +82,8 @@ def test_after_a_kill_at_any_time_the_index_holds_a_whole_write_and_takes_the_ne
             acknowledged = [int(process.stdout.readline()) for _ in range(commits)][-1]
             process.kill()
         reader = TextReader.open(tmp_path, "english")
-        sequence = reader.sequence
+        sequence = reader.newest().sequence
         assert sequence >= acknowledged
-        assert sorted(reader.search("granite", 9, None).slots.tolist()) == list(range(max(0, sequence - 2), sequence + 1))
-        assert reader.chunk_count == min(3, sequence + 1)
+        assert sorted(reader.newest().search("granite", 9, None).slots.tolist()) == list(range(max(0, sequence - 2), sequence + 1))
+        assert reader.newest().chunk_count == min(3, sequence + 1)
         reader.close()

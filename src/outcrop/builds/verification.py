@@ -9,7 +9,7 @@ import numpy as np
 
 from outcrop.analysis import analyzer as named_analyzer
 from outcrop.documents import Counts, Documents
-from outcrop.engines.protocol import GenerationIndex
+from outcrop.engines.protocol import GenerationIndex, IndexSnapshot
 from outcrop.errors import BuildFailed
 from outcrop.model import Chunk
 
@@ -27,7 +27,7 @@ class Check(msgspec.Struct, frozen=True):
 
 def verify(index: GenerationIndex, stored: Documents, written: Counts, *, analyzer: str) -> tuple[Check, ...]:
     """Raise `BuildFailed` with every check unless all of them pass."""
-    known = _known_items(index, written, named_analyzer(analyzer).terms)
+    known = _known_items(index.snapshot(), written, named_analyzer(analyzer).terms)
     checks = (_documents_check(stored, written), _index_check(index, written), known)
     if not all(check.passed for check in checks):
         failed = "; ".join(f"{check.name}: {check.found}" for check in checks if not check.passed)
@@ -45,7 +45,7 @@ def _index_check(index: GenerationIndex, written: Counts) -> Check:
     return Check(name="text index", passed=found == written.chunks, found=f"{found} chunks indexed, {written.chunks} written")
 
 
-def _known_items(index: GenerationIndex, written: Counts, terms_of: Callable[[str], list[str]]) -> Check:
+def _known_items(index: IndexSnapshot, written: Counts, terms_of: Callable[[str], list[str]]) -> Check:
     """Chunks spread over the generation must each score by their own words. How others score does not matter: they may be equal."""
     slots = np.unique(np.linspace(1, written.chunks, min(_SAMPLE, written.chunks)).astype(np.int64)).tolist()
     chunks = index.fetch(slots)
@@ -54,7 +54,7 @@ def _known_items(index: GenerationIndex, written: Counts, terms_of: Callable[[st
     return Check(name="known items", passed=len(chunks) == len(slots) and not missed, found=found)
 
 
-def _found(index: GenerationIndex, chunk: Chunk, terms_of: Callable[[str], list[str]]) -> bool:
+def _found(index: IndexSnapshot, chunk: Chunk, terms_of: Callable[[str], list[str]]) -> bool:
     """Whether the chunk scores by its first words, or has none that can be searched (stop words, punctuation, no text at all)."""
     words = " ".join(f"{chunk.title or ''} {chunk.text}".split(maxsplit=_WORDS_OF_A_TEXT)[:_WORDS_OF_A_TEXT])
     return not terms_of(words) or bool(index.explain(words, [chunk.slot])[0])

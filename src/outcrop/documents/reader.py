@@ -143,6 +143,11 @@ class Documents:
         sequence: int = self._connections.fetch_all("SELECT sequence FROM head", ())[0][0]
         return sequence
 
+    def position(self) -> tuple[int, int]:
+        """The head's sequence, and how often the list of parts has changed. As cheap as `sequence`."""
+        position: tuple[int, int] = self._connections.fetch_all("SELECT sequence, publications FROM head", ())[0]
+        return position
+
     def parts(self) -> list[PartRow]:
         """The parts of the index in the order of their slots."""
         with self._connections.borrowed() as connection:
@@ -162,7 +167,10 @@ class Documents:
                 (tail_after, at, at),
             ).fetchall()
             parts = _parts(connection)
+            publications, purged = connection.execute("SELECT publications, purged FROM head").fetchone()
         return View(
+            publications=publications,
+            purged=purged,
             parts=tuple(parts),
             ended=np.array([slot for (slot,) in ended], np.int64),
             tail=tuple(

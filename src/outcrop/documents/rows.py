@@ -68,13 +68,18 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """The last write that the rows hold, the next row and slot to give out, and how much is alive."""
+    """The last write that the rows hold, the next row and slot to give out, and how much is alive.
+
+    `publications` counts the changes of the list of parts. Chunks that ended after the write `purged` are all remembered.
+    """
 
     sequence: int
     next_row: int
     next_slot: int
     documents: int
     chunks: int
+    publications: int
+    purged: int
 
 
 class Applied(msgspec.Struct, frozen=True):
@@ -97,12 +102,15 @@ class View(msgspec.Struct, frozen=True, eq=False):
     """What an index is made of at one sequence, read in one transaction.
 
     `parts` in the order of their slots. `ended` holds the slots, int64, whose chunks ended in (since, at]. `tail` holds the rows
-    after `tail_after` that are alive at the sequence and in no part.
+    after `tail_after` that are alive at the sequence and in no part. `publications` and `purged` are the head's: with a `purged`
+    above `since`, `ended` lacks slots, though none that a part of the list has.
     """
 
     parts: tuple[PartRow, ...]
     ended: NDArray[np.int64]
     tail: tuple[TailRow, ...]
+    publications: int
+    purged: int
 
 
 class Changes(msgspec.Struct, frozen=True):

@@ -43,9 +43,11 @@ CREATE TABLE build (checkpoint BLOB NOT NULL);            -- how far an unfinish
 CREATE TABLE head (
     sequence INTEGER NOT NULL,        -- the last write that these rows hold
     next_row INTEGER NOT NULL, next_slot INTEGER NOT NULL,
-    documents INTEGER NOT NULL, chunks INTEGER NOT NULL  -- how many are alive
+    documents INTEGER NOT NULL, chunks INTEGER NOT NULL,  -- how many are alive
+    publications INTEGER NOT NULL,    -- how often the list of parts changed
+    purged INTEGER NOT NULL           -- chunks that ended after this write are all remembered
 );
-INSERT INTO head VALUES (0, 1, 1, 0, 0);
+INSERT INTO head VALUES (0, 1, 1, 0, 0, 0, 0);
 """
 
 

@@ -103,7 +103,8 @@ class DocumentsWriter:
     def publish(self, part: PartRow | None, *, instead_of: Sequence[str] = (), absorbed: NDArray[np.int64] | None = None) -> bool:
         """List a part whose files are durable, and no longer those that it stands `instead_of`; `absorbed` slots leave the tail.
 
-        All in one transaction. False, and nothing is changed, if one of `instead_of` is not listed any more.
+        All in one transaction. False, and nothing is changed, if one of `instead_of` is not listed any more, or one of the
+        `absorbed` chunks was purged or has left the tail.
         """
         with mapped_errors(self.path), transaction(self._connection):
             for uuid in instead_of:
@@ -115,7 +116,11 @@ class DocumentsWriter:
                 self._connection.execute("INSERT INTO parts VALUES (?, ?, ?, ?)", values)
             if absorbed is not None:
                 slots = ((slot,) for slot in absorbed.tolist())
-                self._connection.executemany("UPDATE chunks SET vector = NULL WHERE slot = ?", slots)
+                taken = self._connection.executemany("UPDATE chunks SET vector = NULL WHERE slot = ? AND vector IS NOT NULL", slots)
+                if taken.rowcount != len(absorbed):
+                    self._connection.rollback()
+                    return False
+            self._connection.execute("UPDATE head SET publications = publications + 1")
         return True
 
     def mark(self, at: float) -> None:
@@ -131,8 +136,11 @@ class DocumentsWriter:
                 self._connection.execute("DELETE FROM marks WHERE at < ? AND sequence < ?", (before, found))
         return found
 
-    def purge(self, slots: Sequence[int]) -> None:
-        """Forget chunks that ended, whose slots are in no part; of a document that ended only that it was there remains."""
+    def purge(self, slots: Sequence[int], until: int) -> None:
+        """Forget chunks that ended not after the write `until`, whose slots are in no part.
+
+        Of a document that ended only that it was there remains.
+        """
         with mapped_errors(self.path), transaction(self._connection):
             self._connection.executemany("DELETE FROM chunks WHERE slot = ? AND died IS NOT NULL", [(slot,) for slot in slots])
             self._connection.executemany("DELETE FROM unembedded WHERE slot = ?", [(slot,) for slot in slots])
@@ -140,6 +148,7 @@ class DocumentsWriter:
                 "UPDATE documents SET title = NULL, source = NULL, text = '', metadata = '{}', vector = NULL"
                 " WHERE died IS NOT NULL AND text IS NOT '' AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.document = row)"
             )
+            self._connection.execute("UPDATE head SET purged = max(purged, ?)", (until,))
 
     def close(self) -> None:
         """Release the file. Idempotent."""

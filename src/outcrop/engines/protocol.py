@@ -1,10 +1,11 @@
-"""What an engine is: two small protocols and the values that pass through them."""
+"""What an engine is: three small protocols and the values that pass through them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -12,6 +13,12 @@ from numpy.typing import NDArray
 
 from outcrop.filters import Filter
 from outcrop.model import Capabilities, Chunk, Recipe, TermScore
+
+KEEP_SECONDS = 300.0
+"""How long chunks that ended can still be fetched, at least: longer than any search lasts."""
+
+Publishing: TypeAlias = Callable[[], AbstractContextManager[object]]
+"""Gives a context manager that holds a generation's apply lock."""
 
 
 class Ranking(msgspec.Struct, frozen=True, eq=False):
@@ -57,23 +64,23 @@ class IndexStats(msgspec.Struct, frozen=True):
     fields: tuple[str, ...]
 
 
-class GenerationIndex(Protocol):
-    """One generation's index in one engine. Searching is safe from many threads at once; one thread applies at a time."""
+class IndexSnapshot(Protocol):
+    """One generation's index as of one write. It never changes, and is safe to use from many threads at once.
 
-    def apply(self, upserts: Sequence[IndexedChunk], deletes: Sequence[int], sequence: int) -> None:
-        """Take chunks in and slots out. Idempotent. Visible to searches only after `seal` (a build) or at once (sealed)."""
-        ...
+    `sequence` is the last write that it shows. `lag` counts the chunks that are searched one by one, because no vector index has
+    them yet. Use it for one search and let go of it: what it was made of is kept as long as it is referenced, but chunks that ended
+    are forgotten some minutes later, and `fetch` leaves those out.
+    """
 
-    def seal(self) -> IndexStats:
-        """Build the final index structures and make everything durable. Called once, by the build, after the last `apply`."""
-        ...
+    sequence: int
+    lag: int
 
     def lexical(self, query: str, k: int, where: Filter | None) -> Ranking:
         """At most `k` chunks by BM25 among those that `where` selects. Empty when no term of the query is indexed."""
         ...
 
     def nearest(self, vector: NDArray[np.float32], k: int, where: Filter | None) -> Ranking:
-        """At most `k` nearest chunks among those that `where` selects."""
+        """At most `k` nearest chunks among those that `where` selects. Chunks without a vector are never among them."""
         ...
 
     def fetch(self, slots: Sequence[int]) -> list[Chunk]:
@@ -81,7 +88,52 @@ class GenerationIndex(Protocol):
         ...
 
     def explain(self, query: str, slots: Sequence[int]) -> list[tuple[TermScore, ...]]:
-        """For each slot, what each query term contributes to its BM25 score."""
+        """For each slot, what each query term contributes to its BM25 score. Nothing for an unknown slot."""
+        ...
+
+    def vectors(self, slots: Sequence[int]) -> list[NDArray[np.float32] | None]:
+        """For each slot its vector, float32 of shape (dimension,), as the index keeps it: for cosine at length 1.
+
+        None for a chunk without a vector and for an unknown slot.
+        """
+        ...
+
+
+class GenerationIndex(Protocol):
+    """One generation's index in one engine: first building, then, once sealed, open.
+
+    Any number of threads may ask for snapshots; who applies holds the generation's apply lock (or builds it).
+    """
+
+    def apply(self, upserts: Sequence[IndexedChunk], deletes: Sequence[int], sequence: int) -> None:
+        """Take chunks in and slots out, after documents.sqlite has committed their rows. May be done again after a crash.
+
+        While building: visible and durable after `seal`, and nothing is deleted. Once sealed: visible to the next `snapshot` of
+        every process, and durable, together with `sequence`, when this returns; nothing of it before that.
+        """
+        ...
+
+    def seal(self) -> IndexStats:
+        """Build the final index structures and make everything durable. Called once, by the build, after the last `apply`."""
+        ...
+
+    def snapshot(self) -> IndexSnapshot:
+        """The index as of the last write whose `apply` had returned when this was called, in whatever process; or a later one.
+
+        Costs microseconds when nothing was written since the last call.
+        """
+        ...
+
+    def absorb(
+        self, publishing: Publishing, *, keep_seconds: float = KEEP_SECONDS, floor: int | None = None, timeout_seconds: float = 0.0
+    ) -> int:
+        """Put what is searched one by one into the vector index, tidy up, and say how many chunks were put in.
+
+        `publishing` gives a context manager that holds the generation's apply lock; it is taken for moments only, several times.
+        Snapshots taken before stay as they were. Chunks that ended at least `keep_seconds` ago, and not after the write `floor`,
+        may be forgotten. Only one caller at a time does it, over all processes: another waits up to `timeout_seconds`, then
+        does nothing and returns 0. After a crash anywhere in it nothing is lost, and the next call removes what it left.
+        """
         ...
 
     def stats(self) -> IndexStats:
@@ -89,7 +141,7 @@ class GenerationIndex(Protocol):
         ...
 
     def close(self) -> None:
-        """Release files and memory. Idempotent; a search after it raises `Closed`."""
+        """Release files and memory. Idempotent; afterwards everything, snapshots included, raises `Closed`."""
         ...
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from outcrop import filters
 from outcrop.embedding.protocol import Embedder
-from outcrop.engines.protocol import Ranking
+from outcrop.engines.protocol import IndexSnapshot, Ranking
 from outcrop.errors import EmbeddingFailed
 from outcrop.model import Chunk, Recipe
 from outcrop.retrieval.explain import explanations
@@ -42,12 +42,13 @@ class Executor:
         """Run a checked request. Raises what the embedder and the engine raise."""
         began = perf_counter()
         vector, embed_ms = _query_vector(generation, request)
-        lexical, nearest = self._legs(generation, request, vector)
+        index = generation.index.snapshot()
+        lexical, nearest = self._legs(index, request, vector)
         fuse_began = perf_counter()
         fused = _fused(request, lexical, nearest, generation.manifest.recipe.vector_weight)
         fetch_began = perf_counter()
-        shown = _shown(generation, request, fused)
-        hits = _hits(generation, request, fused, shown)
+        shown = _shown(index, request, fused)
+        hits = _hits(generation, index, request, fused=fused, shown=shown)
         ended = perf_counter()
         took = TookMs(
             total=(ended - began) * 1e3,
@@ -62,11 +63,11 @@ class Executor:
             mode=request.mode,
             generation=generation.name.number,
             generation_uuid=generation.name.uuid,
-            sequence=generation.sequence,
+            sequence=index.sequence,
             engine=generation.manifest.recipe.engine,
             degraded=degraded,
             took_ms=took,
-            index_lag=0,
+            index_lag=index.lag,
             total_candidates=len(fused.slots),
             warnings=_warnings(generation, request, lexical, embedded=vector is not None),
         )
@@ -76,9 +77,9 @@ class Executor:
         self._threads.close()
 
     def _legs(
-        self, generation: OpenGeneration, request: Request, vector: NDArray[np.float32] | None
+        self, index: IndexSnapshot, request: Request, vector: NDArray[np.float32] | None
     ) -> tuple[_Timed | None, _Timed | None]:
-        index, k, where = generation.index, request.candidates, request.where
+        k, where = request.candidates, request.where
         lexical = partial(_timed, partial(index.lexical, request.query, k, where)) if request.mode != "vector" else None
         nearest = partial(_timed, partial(index.nearest, vector, k, where)) if vector is not None else None
         if lexical is None or nearest is None:
@@ -140,7 +141,7 @@ class _Shown(msgspec.Struct, frozen=True):
     places: Sequence[int]
 
 
-def _shown(generation: OpenGeneration, request: Request, fused: Fused) -> _Shown:
+def _shown(index: IndexSnapshot, request: Request, fused: Fused) -> _Shown:
     """The page: at most `per_document` chunks of a document, ties by document id, `offset` skipped, `k` kept.
 
     Chunks are fetched in windows that end where a score ends, so that a tie is never cut before it is ordered.
@@ -151,7 +152,7 @@ def _shown(generation: OpenGeneration, request: Request, fused: Fused) -> _Shown
     begin = 0
     while begin < len(fused.slots) and len(kept) < wanted:
         end = _window_end(fused.scores, begin + wanted - len(kept))
-        for place, chunk in _ordered(generation, fused, begin, end):
+        for place, chunk in _ordered(index, fused, begin, end):
             seen = of_document.get(chunk.document_id, 0)
             if seen < request.per_document:
                 of_document[chunk.document_id] = seen + 1
@@ -171,18 +172,18 @@ def _window_end(scores: NDArray[np.float64], end: int) -> int:
     return end
 
 
-def _ordered(generation: OpenGeneration, fused: Fused, begin: int, end: int) -> list[tuple[int, Chunk]]:
+def _ordered(index: IndexSnapshot, fused: Fused, begin: int, end: int) -> list[tuple[int, Chunk]]:
     slots = fused.slots[begin:end].tolist()
     place_of = dict(zip(slots, range(begin, end), strict=True))
-    fetched = [(place_of[chunk.slot], chunk) for chunk in generation.index.fetch(slots)]
+    fetched = [(place_of[chunk.slot], chunk) for chunk in index.fetch(slots)]
     scores = fused.scores[begin:end].tolist()
     if any(score == following for score, following in pairwise(scores)):
         fetched.sort(key=lambda item: (-scores[item[0] - begin], item[1].document_id, item[1].ordinal))
     return fetched
 
 
-def _hits(generation: OpenGeneration, request: Request, fused: Fused, shown: _Shown) -> tuple[Hit, ...]:
-    explained = explanations(generation.index, request, fused, shown.places) if request.explain else None
+def _hits(generation: OpenGeneration, index: IndexSnapshot, request: Request, *, fused: Fused, shown: _Shown) -> tuple[Hit, ...]:
+    explained = explanations(index, request, fused, shown.places) if request.explain else None
     passage = Passage(query=request.query, analyzer=generation.manifest.recipe.analyzer)
     return tuple(
         Hit(
@@ -208,9 +209,11 @@ def _hits(generation: OpenGeneration, request: Request, fused: Fused, shown: _Sh
 def _warnings(generation: OpenGeneration, request: Request, lexical: _Timed | None, *, embedded: bool) -> tuple[str, ...]:
     warnings = list(request.warnings)
     if request.where is not None:
-        known = generation.fields
         for field in sorted(filters.fields(request.where)):
-            if any(one == field or one.startswith(f"{field}.") for one in known):
+            if _has_field(generation.fields, field):
+                continue
+            known = generation.index.stats().fields  # a write may have brought it
+            if _has_field(known, field):
                 continue
             near = get_close_matches(field, known, n=1)
             hint = (
@@ -226,3 +229,7 @@ def _warnings(generation: OpenGeneration, request: Request, lexical: _Timed | No
     if lexical is not None and not len(lexical.ranking) and not generation.analyzer.terms(request.query):
         warnings.append(f"the query {request.query!r:.80} has no searchable term (only stop words or punctuation)")
     return tuple(warnings)
+
+
+def _has_field(known: Sequence[str], field: str) -> bool:
+    return any(one == field or one.startswith(f"{field}.") for one in known)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from outcrop.engines.protocol import GenerationIndex
+from outcrop.engines.protocol import IndexSnapshot
 from outcrop.model import Explanation, LegExplanation, TermScore
 from outcrop.retrieval.fusion import Fused, Leg
 from outcrop.retrieval.request import Request
 
 
-def explanations(index: GenerationIndex, request: Request, fused: Fused, places: Sequence[int]) -> list[Explanation]:
+def explanations(index: IndexSnapshot, request: Request, fused: Fused, places: Sequence[int]) -> list[Explanation]:
     """One explanation for each 0-based place in the fused ranking."""
     slots = [int(fused.slots[place]) for place in places]
     fusion = request.fusion.method if request.mode == "hybrid" else f"{request.mode} leg alone"

@@ -22,6 +22,7 @@ from outcrop.files import storage_errors, storage_failed
 FIELDS = ("text", "title")
 MARKER = 1
 _FOOTER_MAGIC = 1337
+_SEGMENT_FILES = (".fast", ".fieldnorm", ".idx", ".pos", ".store", ".term")
 # What failed to fit has been removed again when we ask, so that a full disk has a little room.
 _FULL_DISK_FREE_BYTES_MAX = 1024 * 1024
 _READING = ("open", "search", "explain")
@@ -70,15 +71,17 @@ def verify_files(directory: Path) -> None:
     """Read every file of the index and compare it with the CRC-32 that Tantivy wrote at its end; raise `Damaged` for the first
     that differs. Opening an index checks only that the files are whole. About a second per gigabyte.
 
-    Only while nobody writes to the index: a merge removes files.
+    Others may write meanwhile: files that no commit lists yet, or any more, are not looked at.
     """
-    for file in sorted(directory.iterdir()):
-        if file.suffix in (".json", ".lock"):
-            continue
-        with storage_errors(file):
-            content = memoryview(file.read_bytes())
-        if not _is_whole(content):
-            raise damaged(directory, f"{file.name} is not what was written (its checksum differs)")
+    verified: set[str] = set()
+    while True:
+        listed = _listed_files(directory) - verified
+        if not listed:
+            return
+        for name in sorted(listed):
+            if not _is_whole(directory / name) and name in _listed_files(directory):
+                raise damaged(directory, f"{name} is not what was written (it is missing, or its checksum differs)")
+        verified |= listed
 
 
 def damaged(directory: Path, found: str) -> Damaged:
@@ -103,12 +106,30 @@ def tantivy_errors(directory: Path, action: str) -> Iterator[None]:
         raise _mapped(directory, action, str(error)) from error
 
 
-def _is_whole(content: memoryview) -> bool:
+def _listed_files(directory: Path) -> set[str]:
+    """The files of the segments that the last commit lists. Each is complete before the commit and never changes."""
+    with storage_errors(directory):
+        content = (directory / "meta.json").read_bytes()
+    try:
+        segments = json.loads(content)["segments"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(directory, f"meta.json is not that of a text index ({error!r})") from error
+    names = {f"{segment['segment_id'].replace('-', '')}{suffix}" for segment in segments for suffix in _SEGMENT_FILES}
+    deletes = ((segment["segment_id"].replace("-", ""), segment.get("deletes")) for segment in segments)
+    return names | {f"{segment}.{found['opstamp']}.del" for segment, found in deletes if found}
+
+
+def _is_whole(path: Path) -> bool:
     """Whether a file's checksum holds: its content, a JSON footer, the footer's length and a magic number, both 32 bits."""
     try:
+        content = memoryview(path.read_bytes())
         length, magic = struct.unpack("<II", content[-8:])
         footer = json.loads(bytes(content[-8 - length : -8]))
         return magic == _FOOTER_MAGIC and bool(footer["crc"] == zlib.crc32(content[: -8 - length]))
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise storage_failed(path, error) from error
     except (struct.error, ValueError, KeyError, TypeError):
         return False
 

@@ -80,12 +80,12 @@ def chosen_kind(spec: IndexSpec, row_count: int, dimension: int) -> str:
     return spec.kind
 
 
-def build(vectors: NDArray[np.float32], metric: Metric, spec: IndexSpec) -> tuple[Any, VectorFacts]:
+def build(vectors: NDArray[np.float32], metric: Metric, spec: IndexSpec, *, threads: int | None = None) -> tuple[Any, VectorFacts]:
     """A FAISS index of these rows (None for `flat`), ready to be searched or written, and the facts about it.
 
-    `vectors` is float32 of shape (n, dimension), usually a memory map: the rows are read in place. All cores build, from 10,000
-    rows on. With `auto` an index that does not reach a recall of 0.95 at any effort is thrown away for exact search, which is then
-    the faster way to such a recall. Raises `InvalidConfig` when a parameter of `spec` is not positive.
+    `vectors` is float32 of shape (n, dimension), usually a memory map: the rows are read in place. All cores build, or `threads` of
+    them, from 10,000 rows on. With `auto` an index that does not reach a recall of 0.95 at any effort is thrown away for exact
+    search, which is then the faster way to such a recall. Raises `InvalidConfig` when a parameter of `spec` is not positive.
     """
     _check(spec)
     rows, dimension = vectors.shape
@@ -93,7 +93,7 @@ def build(vectors: NDArray[np.float32], metric: Metric, spec: IndexSpec) -> tupl
     kind = chosen_kind(spec, rows, dimension)
     if kind == "flat":
         return None, flat
-    with _building_threads(rows):
+    with _building_threads(rows, threads):
         index, parameters = _BUILDERS[kind](vectors, _faiss_metric(metric), spec)
         facts = msgspec.structs.replace(flat, kind=kind, parameters=parameters)
         facts = _with_chosen_effort(index, vectors, spec, facts=facts, metric=metric)
@@ -307,14 +307,18 @@ def _check(spec: IndexSpec) -> None:
 
 
 @contextmanager
-def _building_threads(row_count: int) -> Iterator[None]:
-    """FAISS on all cores in this thread for the time of a build. A small build gains little by it, and on one it is repeatable."""
+def _building_threads(row_count: int, threads: int | None) -> Iterator[None]:
+    """FAISS on all cores, or so many `threads`, in this thread for the time of a build.
+
+    A small build gains little by it, and on one it is repeatable.
+    """
     before = faiss.omp_get_max_threads()
     _of_thread.searches = False  # measuring recall searches in between
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if os.getpid() != _PROCESS:  # a forked child has none of the threads that OpenMP made in its parent, and would wait for them
         cores = 1
-    faiss.omp_set_num_threads(1 if cores is None or row_count < _PARALLEL_ROWS_MIN else cores)
+    wanted = 1 if cores is None or row_count < _PARALLEL_ROWS_MIN else cores
+    faiss.omp_set_num_threads(wanted if threads is None else min(wanted, threads))
     try:
         yield
     finally:

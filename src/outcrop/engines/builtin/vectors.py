@@ -22,7 +22,7 @@ from outcrop.engines.builtin.vector_scan import exact_nearest, normalized
 from outcrop.errors import Closed, Damaged, IllegalState, InvalidInput, StorageFailed
 from outcrop.model import IndexSpec, Metric
 
-__all__ = ["VectorFacts", "VectorPart", "VectorPartWriter", "exact_nearest", "normalized"]
+__all__ = ["VectorFacts", "VectorPart", "VectorPartWriter", "exact_nearest", "normalized", "prepared"]
 
 VECTORS_FILE = "vectors.f32"
 INDEX_FILE = "index.faiss"
@@ -53,8 +53,8 @@ class VectorPartWriter:
         except OSError as error:
             raise _storage_failed("cannot create", path, error) from error
 
-    def append(self, vectors: NDArray[np.float32]) -> None:
-        """Add rows: float32 of shape (n, dimension).
+    def append(self, vectors: NDArray[np.float32], *, as_stored: bool = False) -> None:
+        """Add rows: float32 of shape (n, dimension). With `as_stored` they come from another part and are taken as they are.
 
         Raises `InvalidInput` (nothing is written) when the shape is another or a number is NaN or infinite, `StorageFailed`
         when the file cannot be written, `IllegalState` after `seal` or `abort`.
@@ -72,7 +72,7 @@ class VectorPartWriter:
                 f"{self._directory}: row {self._row_count + row} holds NaN or infinity; check the embedder",
                 path=str(self._directory),
             )
-        if self._metric == "cosine":
+        if self._metric == "cosine" and not as_stored:
             rows = normalized(rows)
         try:
             self._file.write(np.ascontiguousarray(rows, _FLOAT).data)
@@ -80,8 +80,10 @@ class VectorPartWriter:
             raise _storage_failed("cannot write", self._directory / VECTORS_FILE, error) from error
         self._row_count += len(rows)
 
-    def seal(self, spec: IndexSpec) -> VectorFacts:
-        """Build and write the index with all cores and say what was built. The files are not yet fsynced: see the class.
+    def seal(self, spec: IndexSpec, *, threads: int | None = None) -> VectorFacts:
+        """Build and write the index and say what was built. The files are not yet fsynced: see the class.
+
+        With all cores, or `threads` of them, so that others get on with their work.
 
         Peak memory is the index itself plus at most a few hundred MB of training sample; the rows are read from the file.
         Raises `StorageFailed` when a file cannot be written, `InvalidConfig` for a parameter below 1; `abort` cleans up then.
@@ -93,7 +95,7 @@ class VectorPartWriter:
             self._file.close()
         except OSError as error:
             raise _storage_failed("cannot write", path, error) from error
-        index, facts = build(_mapped(path, self._row_count, self._dimension), self._metric, spec)
+        index, facts = build(_mapped(path, self._row_count, self._dimension), self._metric, spec, threads=threads)
         if index is None:
             return facts
         index_path = self._directory / INDEX_FILE
@@ -155,12 +157,12 @@ class VectorPart:
         the negative euclidean distance, computed from the float32 rows. Raises `Closed`.
         """
         vectors, index = self._open_mapping()
-        return nearest(index, vectors, self._prepared(vector), k, facts=self.facts, metric=self._metric, mask=mask)
+        return nearest(index, vectors, prepared(vector, self._metric), k, facts=self.facts, metric=self._metric, mask=mask)
 
     def nearest_exact(self, vector: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None = None) -> Found:
         """As `nearest`, by scoring every selected row: exact, and linear in their number."""
         vectors, _ = self._open_mapping()
-        return exact_nearest(vectors, self._prepared(vector), k, self._metric, mask=mask)
+        return exact_nearest(vectors, prepared(vector, self._metric), k, self._metric, mask=mask)
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """A copy of these rows as stored, float32 of shape (len(rows), dimension): normalised for `cosine`. Raises `Closed`."""
@@ -171,17 +173,19 @@ class VectorPart:
         """Release the files as soon as the last search that runs now has ended. Idempotent."""
         self._mapping = None
 
-    def _prepared(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-        prepared = np.ascontiguousarray(vector, np.float32)
-        if self._metric != "cosine" or abs(float(np.dot(prepared, prepared)) - 1.0) < _UNIT_TOLERANCE:
-            return prepared
-        return normalized(prepared)
-
     def _open_mapping(self) -> tuple[NDArray[np.float32], Any]:
         mapping = self._mapping
         if mapping is None:
             raise Closed("the part has been closed; open the collection again")
         return mapping
+
+
+def prepared(vector: NDArray[np.float32], metric: Metric) -> NDArray[np.float32]:
+    """A query as the rows of this metric are compared with it: for cosine at length 1."""
+    contiguous = np.ascontiguousarray(vector, np.float32)
+    if metric != "cosine" or abs(float(np.dot(contiguous, contiguous)) - 1.0) < _UNIT_TOLERANCE:
+        return contiguous
+    return normalized(contiguous)
 
 
 def _mapped(path: Path, row_count: int, dimension: int) -> NDArray[np.float32]:

@@ -1,0 +1,136 @@
+"""Writes the text index of one generation: bulk adds of a build, then one commit for every write that is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import tantivy
+
+from outcrop import analysis
+from outcrop.analysis import normalize
+from outcrop.engines.builtin.text_filter import filter_values
+from outcrop.engines.builtin.text_folder import MARKER, create_index, open_index, tantivy_errors
+from outcrop.engines.protocol import IndexedChunk
+from outcrop.errors import Closed, IllegalState
+from outcrop.files import storage_errors, sync_folder
+
+# One thread and one large buffer give one segment for about half a million short texts, and fewer segments are faster queries.
+_BULK_HEAP_BYTES = 200_000_000
+_HEAP_BYTES = 50_000_000
+
+
+class TextWriter:
+    """Writes one text index; one at a time for a folder, used by one thread at a time. Get one by `create` or `open`.
+
+    Nothing is visible or durable before `commit`. After a failed call everything since the last commit is forgotten: add it again.
+    """
+
+    def __init__(self, directory: Path, index: tantivy.Index, heap_bytes: int, *, fresh: bool) -> None:
+        self._directory = directory
+        self._index = index
+        self._schema = index.schema
+        self._heap_bytes = heap_bytes
+        self._fresh = fresh  # a slot that cannot be there need not be deleted first
+        self._writer: tantivy.IndexWriter | None = None
+        self._closed = False
+        self._live()
+
+    @classmethod
+    def create(cls, directory: Path, analyzer: str) -> TextWriter:
+        """Begin an empty index in `directory`, which is made if absent. Each slot may be added once.
+
+        For a generation's build: memory is bounded by about 200 MB, whatever is added. Raises `IllegalState` if there is an index
+        already, `InvalidConfig` for an unknown analyzer, `StorageFailed`.
+        """
+        chosen = analysis.analyzer(analyzer)
+        with storage_errors(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            if (directory / "meta.json").exists():
+                raise IllegalState(f"{directory} holds a text index already; open it, or build in an empty folder", path=directory)
+        return cls(directory, create_index(directory, chosen), _BULK_HEAP_BYTES, fresh=True)
+
+    @classmethod
+    def open(cls, directory: Path, analyzer: str) -> TextWriter:
+        """Go on writing an index that was committed before. A slot that is there already is replaced.
+
+        Raises `Damaged`, `CollectionLocked` if there is another writer, `StorageFailed`.
+        """
+        return cls(directory, open_index(directory, analysis.analyzer(analyzer)), _HEAP_BYTES, fresh=False)
+
+    def add(self, chunks: Sequence[IndexedChunk]) -> None:
+        """Take chunks in. Idempotent in a writer from `open`; one from `create` takes each slot once."""
+        writer = self._live()
+        with self._failing_whole("add to"):
+            for chunk in chunks:
+                if not self._fresh:
+                    writer.delete_documents_by_term("slot", chunk.slot)
+                writer.add_document(self._document(chunk))
+
+    def delete(self, slots: Sequence[int]) -> None:
+        """Take slots out; unknown ones are ignored."""
+        writer = self._live()
+        with self._failing_whole("delete from"):
+            for slot in slots:
+                writer.delete_documents_by_term("slot", slot)
+
+    def commit(self, sequence: int) -> None:
+        """Make all adds and deletes, with `sequence`, visible and durable in one step. Raises `StorageFailed`; then none is."""
+        writer = self._live()
+        with self._failing_whole("commit to"):
+            writer.delete_documents_by_term("marker", MARKER)
+            marker = tantivy.Document()
+            marker.add_integer("marker", MARKER)
+            marker.add_integer("sequence", sequence)
+            writer.add_document(marker)
+            writer.commit()
+        sync_folder(self._directory)  # Tantivy syncs its files, but not the folder after its last rename
+
+    def close(self) -> None:
+        """Wait for running merges, then let go of the folder. What was not committed is forgotten. Idempotent."""
+        self._closed = True
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            # A writer that is dropped at once abandons its merges, and segments pile up.
+            with tantivy_errors(self._directory, "merge"):
+                writer.wait_merging_threads()
+            sync_folder(self._directory)
+
+    def _live(self) -> tantivy.IndexWriter:
+        """The writer, opened again if the last one failed."""
+        if self._closed:
+            raise Closed(f"the text index in {self._directory} is closed for writing")
+        if self._writer is None:
+            with tantivy_errors(self._directory, "write"):
+                self._writer = self._index.writer(self._heap_bytes, 1)
+                # Files of a commit that was cut short would make a later one fail for ever: they have the names that it needs.
+                self._writer.garbage_collect_files()
+        return self._writer
+
+    @contextmanager
+    def _failing_whole(self, action: str) -> Iterator[None]:
+        """On any failure drop the writer: a Tantivy writer that has failed once never works again."""
+        try:
+            with tantivy_errors(self._directory, action):
+                yield
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            # Consuming it frees the lock now; the traceback would keep it alive. The failure that matters is already on its way.
+            with suppress(Exception):
+                writer.wait_merging_threads()
+
+    def _document(self, chunk: IndexedChunk) -> tantivy.Document:
+        title = normalize(chunk.title) if chunk.title is not None else ""
+        text = normalize(chunk.text)
+        fields: dict[str, Any] = filter_values(chunk.metadata)
+        fields |= {"slot": chunk.slot, "text": f"{title}\n{text}" if title else text}
+        if title:
+            fields["title"] = title
+        return tantivy.Document.from_dict(fields, self._schema)
