@@ -136,7 +136,7 @@ class NotYetVisible(OutcropError, RuntimeError):
 
 
 class GateFailed(IllegalState):
-    """A gate refused a promotion; nothing was changed. Attributes: `report` (a `GateReport`), `collection`, `generation`."""
+    """A gate refused a promotion: searches are as they were. Attributes: `report` (a `GateReport`), `collection`, `generation`."""
 
 
 class EmbedderMismatch(OutcropError, ValueError):

@@ -156,7 +156,7 @@ def _most_changed(queries: QueryChanges) -> str:
             f"{one.rbo:.2f}",
             f"{one.overlap:.2f}",
             "" if one.ndcg_at_10_a is None else f"{one.ndcg_at_10_a:.2f} -> {one.ndcg_at_10_b:.2f}",
-            clipped(one.query, 40),
+            clipped(one.query, 32),
             _few(one.moved_in),
             _few(one.moved_out),
         ]
@@ -167,4 +167,4 @@ def _most_changed(queries: QueryChanges) -> str:
 
 
 def _few(ids: Sequence[str]) -> str:
-    return clipped(", ".join(ids), 30) if ids else "-"
+    return clipped(", ".join(ids), 17) if ids else "-"

@@ -48,9 +48,9 @@ class GateReport(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         against = "" if self.active is None else f" against generation {self.active}"
         result = "passed" if self.passed else f"{len(self.failed)} of {len(self.checks)} checks failed"
-        rows = [["passed" if check.passed else "FAILED", check.name, check.found, check.limit] for check in self.checks]
+        rows = [["passed" if check.passed else "FAILED", check.name, check.limit, check.found] for check in self.checks]
         title = f"gate of generation {self.generation}{against}: {result}"
-        return f"{title}\n{aligned([['', 'check', 'found', 'limit'], *rows])}" if rows else title
+        return f"{title}\n{aligned([['', 'check', 'limit', 'found'], *rows])}" if rows else title
 
 
 class GateContext(msgspec.Struct, frozen=True, eq=False):
@@ -73,7 +73,7 @@ def refusal(report: GateReport, collection: str) -> GateFailed:
     """The error of a promotion that a gate refused."""
     failed = "; ".join(f"{check.name}: {check.found}{f' (limit: {check.limit})' if check.limit else ''}" for check in report.failed)
     return GateFailed(
-        f"generation {report.generation} of collection {collection!r} was not promoted, and nothing was changed:"
+        f"generation {report.generation} of collection {collection!r} was not promoted, and searches are as they were:"
         f" {len(report.failed)} of {len(report.checks)} checks failed: {failed}."
         " Build it anew, widen the gate, or promote it with force=True.",
         report=report,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import outcrop
-from outcrop.surfaces.cli import building, configuring, evaluating, generations, listing, reading, searching
+from outcrop.surfaces.cli import building, comparing, configuring, evaluating, generations, listing, reading, searching
 from outcrop.surfaces.cli.arguments import Db, Debug, Mode
 from outcrop.surfaces.cli.demo import demo
 from outcrop.surfaces.cli.doctor import doctor
@@ -69,6 +69,7 @@ _add(cls=Command)(searching.search)
 _add("generations", cls=Command)(generations.list_generations)
 _add(cls=Command)(generations.promote)
 _add(cls=Command)(generations.rollback)
+_add(cls=Command)(comparing.compare)
 _add(cls=Command)(reading.stats)
 _add(cls=Command)(reading.count)
 _add(cls=Command)(reading.get)

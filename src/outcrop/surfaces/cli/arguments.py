@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from outcrop import filters
+from outcrop import Gate, filters
 from outcrop.errors import InvalidFilter
 from outcrop.filters import Filter
 
@@ -29,6 +29,12 @@ GenerationNumber = Annotated[
     str | None,
     typer.Option(
         "--generation", "-g", metavar="N", help="Use generation N (a number or a uuid) and not the active one.", show_default=False
+    ),
+]
+GateFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--gate", metavar="FILE.toml", help="What the generation must show before it goes live (docs/gates.md).", show_default=False
     ),
 ]
 Db = Annotated[
@@ -53,6 +59,11 @@ Debug = Annotated[
 def generation_of(text: str | None) -> int | str | None:
     """A generation as `--generation` names it: a number if it is one, else a uuid."""
     return int(text) if text is not None and text.isascii() and text.isdigit() else text
+
+
+def gate_of(file: Path | None) -> Gate | None:
+    """The gate that `--gate` names, read and checked: to be asked for before any work begins."""
+    return None if file is None else Gate.from_toml(file)
 
 
 def filter_of(texts: list[str] | None) -> Filter | None:

@@ -39,6 +39,7 @@ EXIT_CODES: tuple[ExitCode, ...] = (
     ),
     ExitCode(8, "files are damaged, or a build failed its own checks", (errors.Damaged, errors.BuildFailed)),
     ExitCode(9, "the disk is full, or reading or writing was refused", (errors.StorageFailed, OSError)),
+    ExitCode(10, "a gate refused the promotion", (errors.GateFailed,)),
     ExitCode(INTERRUPTED, "interrupted (Ctrl-C)", (KeyboardInterrupt,)),
     ExitCode(OUTPUT_CLOSED, "the reader of the output went away", (BrokenPipeError,)),
 )

@@ -12,11 +12,12 @@ from typing import Any
 
 import msgspec
 import typer
+from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
 import outcrop
 from outcrop import Config, Database, OutcropError
-from outcrop.errors import InvalidFilter
+from outcrop.errors import GateFailed, InvalidFilter
 from outcrop.surfaces.cli import exit_codes
 from outcrop.surfaces.cli.rendering import note, output_closed, plain, screen
 
@@ -168,7 +169,9 @@ def _is_usage(error: Exception) -> bool:
 def _say(error: Exception, *, debug: bool) -> None:
     if debug:
         traceback.print_exception(error, file=sys.stderr)
-    if isinstance(error, InvalidFilter) and screen(stderr=True).is_terminal:
+    if isinstance(error, GateFailed):
+        _say_refused(error)
+    elif isinstance(error, InvalidFilter) and screen(stderr=True).is_terminal:
         note(f"error: {plain(str(error))}", style="bold red")  # its own lines, because one of them points at a place in another
     elif isinstance(error, OutcropError | OSError):
         text = _with_place_in_words(error) if isinstance(error, InvalidFilter) else str(error)
@@ -177,6 +180,18 @@ def _say(error: Exception, *, debug: bool) -> None:
         found = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         advice = "" if debug else "; --debug shows where"
         note(f"error: unexpected, so this is a bug in Outcrop: {plain(found, one_line=True)}{advice}", style="bold red")
+
+
+def _say_refused(error: GateFailed) -> None:
+    """The whole report, a line for each check, and then what came of it."""
+    report = error.report
+    screen(stderr=True).print(Text(plain(str(report))), soft_wrap=True)
+    count = f"{len(report.failed)} of {len(report.checks)} checks failed"
+    note(
+        f"error: {count}: generation {report.generation} was not promoted, and searches are as they were; --force promotes it"
+        " all the same",
+        style="bold red",
+    )
 
 
 def _with_place_in_words(error: InvalidFilter) -> str:
