@@ -16,10 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from outcrop import forking
+from outcrop import file_locks, forking
 from outcrop.errors import CollectionLocked
 from outcrop.files import storage_errors
-from outcrop.generations import file_locks
 
 LEASE = "lease"
 _WAITED_SECONDS_MAX = 10.0

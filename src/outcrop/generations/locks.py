@@ -20,10 +20,9 @@ from pathlib import Path
 
 import msgspec
 
-from outcrop import forking
+from outcrop import file_locks, forking
 from outcrop.errors import CollectionLocked
 from outcrop.files import storage_errors
-from outcrop.generations import file_locks
 from outcrop.generations.layout import CollectionFolder
 
 _POLLED_SECONDS_MIN, _POLLED_SECONDS_MAX = 0.0005, 0.005
