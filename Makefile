@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs eval wheel clean
+.PHONY: help demo test crash lint format bench docs eval wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -15,6 +15,9 @@ demo: $(READY) ## build, search, promote and roll back a collection made of this
 
 test: $(READY) ## run every test, the examples in docstrings and documentation, and the packaging check
 	$(BIN)/python -m pytest -q -n auto --dist worksteal $(ARGS)
+
+crash: $(READY) ## prove that no crash loses a write: faults under the process, power cuts, every sync left out in turn
+	$(BIN)/python -m tests.crash.sweep $(ARGS)
 
 lint: $(READY) ## check format, style, types and layers
 	$(BIN)/ruff format --check .
