@@ -4,8 +4,10 @@ which has everything imported, so that a point costs a fraction of a second.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
+import importlib
 import json
 import os
 import random
@@ -54,6 +56,23 @@ class Point(msgspec.Struct, frozen=True):
         if self.fault is None:
             return f"{self.setting}: power cut after call {self.cut}, {self.loss} unsynced lost"
         return f"{self.setting}: {self.fault}" + (f", then at {self.again}" if self.again is not None else "")
+
+
+def warm(library: ctypes.CDLL, folder: Path) -> None:
+    """Import here what a workload imports late, so that no child has to."""
+    before = set(sys.modules)
+    names = folder / "names"
+
+    def whole() -> None:
+        _workload(library, Setting(seed=0, symlinks="auto"), Fault(), folder)
+        names.write_text("\n".join(sorted(set(sys.modules) - before)))
+
+    failed = _forked(whole, folder)
+    if failed:
+        raise RuntimeError(f"an undisturbed workload fails: {failed}")
+    for name in names.read_text().split():
+        with contextlib.suppress(ImportError):  # parts of packages that are made when something else is imported
+            importlib.import_module(name)
 
 
 def recording(

@@ -63,6 +63,7 @@ def main() -> int:
         print(f"left out of the workloads: Collection.{name} does not exist")
     with tempfile.TemporaryDirectory(dir=_SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None) as made:
         library = calls.load(calls.build(Path(made)))
+        points.warm(library, Path(made) / "warm")
         failures = _sweep(options, library, Path(made)) if options.points else 0
         failures += _prove(options, library, Path(made)) if options.proof_points else 0
     return 1 if failures else 0
