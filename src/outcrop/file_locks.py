@@ -9,7 +9,11 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from outcrop import forking
 
 if sys.platform == "win32":
     import msvcrt
@@ -51,6 +55,36 @@ else:
 def opened(path: Path, *, writable: bool) -> io.FileIO:
     """The file, made if it is not there. Raises `OSError`."""
     return io.FileIO(path, "r+" if writable else "r", opener=_opened_or_made)
+
+
+@contextmanager
+def tried(file: io.FileIO) -> Iterator[bool]:
+    """Whether nobody else holds the lock; if so, it is held in the block. Closes the file, and never raises for the lock's sake.
+
+    Unlocks, not only closes: a child that another library forked meanwhile must not keep the lock.
+    """
+    with file, forking.undisturbed():
+        try:
+            free = lock(file)
+        except OSError:
+            free = False
+        try:
+            yield free
+        finally:
+            if free:
+                unlock(file)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether anybody holds the file's lock now, as far as this can be told without making the file."""
+    try:
+        file = io.FileIO(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    with tried(file) as free:
+        return not free
 
 
 def is_at(file: io.FileIO, path: Path) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from outcrop import file_locks, forking
+from outcrop import file_locks
 from outcrop.errors import CollectionLocked
 from outcrop.files import storage_errors
 
@@ -81,14 +81,13 @@ def try_exclusive(directory: Path) -> Iterator[bool]:
     if sys.platform == "win32":
         yield _is_free_on_windows(path)
         return
-    with forking.undisturbed():
-        try:
-            file = file_locks.opened(path, writable=False)
-        except OSError:  # it is gone, or not ours to touch
-            yield False
-            return
-        with _locked_alone(file) as free:
-            yield free and file_locks.is_at(file, path)
+    try:
+        file = file_locks.opened(path, writable=False)
+    except OSError:  # it is gone, or not ours to touch
+        yield False
+        return
+    with file_locks.tried(file) as free:
+        yield free and file_locks.is_at(file, path)
 
 
 def is_taken(directory: Path) -> bool:
@@ -96,15 +95,7 @@ def is_taken(directory: Path) -> bool:
     path = directory / LEASE
     if sys.platform == "win32":
         return not _is_free_on_windows(path)
-    with forking.undisturbed():
-        try:
-            file = io.FileIO(path)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        with _locked_alone(file) as free:
-            return not free
+    return file_locks.is_locked(path)
 
 
 def _locked(file: io.FileIO, path: Path) -> Lease | None:
@@ -120,21 +111,6 @@ def _locked(file: io.FileIO, path: Path) -> Lease | None:
         file.close()
         raise
     return None
-
-
-@contextmanager
-def _locked_alone(file: io.FileIO) -> Iterator[bool]:
-    """Unlocked at the end, not only closed: a child that another library forked meanwhile must not keep this lock."""
-    with file:
-        try:
-            free = file_locks.lock(file)
-        except OSError:
-            free = False
-        try:
-            yield free
-        finally:
-            if free:
-                file_locks.unlock(file)
 
 
 def _is_free_on_windows(path: Path) -> bool:
