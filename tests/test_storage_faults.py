@@ -202,7 +202,7 @@ def test_a_damaged_file_of_a_collection_is_named(kb: Path, name: str) -> None:
     "pattern", ["manifest.json", "documents.sqlite", "slots.npy", "index.msgpack", "vectors.f32", "builtin/text/meta.json"]
 )
 @pytest.mark.parametrize("fault", ["removed", "emptied", "overwritten"])
-def test_a_damaged_active_generation_is_said_to_be_and_can_be_left(kb: Path, pattern: str, fault: str) -> None:
+def test_a_damaged_active_generation_is_set_aside_and_an_earlier_one_serves(kb: Path, pattern: str, fault: str) -> None:
     with outcrop.open(kb, config=Config.test()) as db:
         second = db.collection("rocks").build(promote=True)
     damaged = next(path for path in Path(second.path).rglob("*") if path.as_posix().endswith(pattern))
@@ -213,11 +213,18 @@ def test_a_damaged_active_generation_is_said_to_be_and_can_be_left(kb: Path, pat
     else:
         damaged.write_bytes(b"" if fault == "emptied" else b"\xff" * (damaged.stat().st_size + 1))
 
+    with outcrop.open(kb, config=Config.test(), read_only=True) as db:
+        hits = db.collection("rocks").search("granite", k=5)
+        assert (hits.generation, len(hits)) == (1, 5)
+        assert damaged.name in str(hits.degraded) or str(damaged.parent) in str(hits.degraded)
+        assert db.collection("rocks").history()[-1].generation == 2
     with outcrop.open(kb, config=Config.test()) as db:
         rocks = db.collection("rocks")
-        with pytest.raises(OutcropError) as caught:
-            rocks.search("granite")
-        assert isinstance(caught.value, Damaged | StorageFailed), repr(caught.value)
-        assert damaged.name in str(caught.value) or str(damaged.parent) in str(caught.value)
-        rocks.promote(1)
-        assert len(rocks.search("granite", k=5)) == 5
+        hits = rocks.search("granite", k=5)
+        assert (hits.generation, len(hits)) == (1, 5)
+        assert hits.degraded
+        assert "generation 2 is damaged" in rocks.stats().degraded
+        assert [(one.generation, one.previous, one.kind) for one in rocks.history()][-1] == (1, 2, "quarantine")
+        rocks.upsert(Document("late", "late granite"))
+        assert rocks.promote(rocks.build()).number == 3
+        assert rocks.search("late").degraded is None

@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from threading import Event
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 import msgspec
 from numpy.typing import ArrayLike
 
 from outcrop import filters
-from outcrop.builds import promotion
-from outcrop.builds.builder import BuildPlan, OnError, build
-from outcrop.builds.ingredients import Ingredients, mix
-from outcrop.builds.own_documents import OwnDocuments
+from outcrop.builds import building, gating, maintenance, promotion, quarantine
+from outcrop.builds.builder import OnError
+from outcrop.builds.building import Wanted
+from outcrop.builds.ingredients import Ingredients
+from outcrop.builds.maintenance import OptimizeReport, VerifyReport
+from outcrop.builds.promotion import Change
+from outcrop.builds.stage import Stage
+from outcrop.builds.upkeep import Upkeep
 from outcrop.config import Config
-from outcrop.document_rules import is_unicode
-from outcrop.embedding import CachedEmbedder, Embedder, EmbeddingCache
+from outcrop.document_rules import checked_ids, checked_metadata
+from outcrop.embedding import Embedder, EmbeddingCache
 from outcrop.engines.registry import Choice
-from outcrop.errors import Closed, Damaged, InvalidConfig, InvalidInput, NoActiveGeneration, NothingToBuild, ReadOnly
+from outcrop.errors import Closed, Damaged, InvalidConfig, InvalidInput, NoActiveGeneration, ReadOnly
 from outcrop.files import size_bytes
 from outcrop.filters import Filter
-from outcrop.generations import catalog, checks, pointer, record
+from outcrop.generations import catalog, pointer, record
 from outcrop.generations.catalog import Damage
-from outcrop.generations.layout import ACTIVE, CollectionFolder, GenerationName
+from outcrop.generations.collecting import GcReport
+from outcrop.generations.journal import Journal
+from outcrop.generations.layout import CollectionFolder, GenerationName
 from outcrop.generations.record import CollectionRecord
-from outcrop.ingest import BadRecord, Chunker, ProgressSink, Source, open_source
-from outcrop.model import Document, GenerationInfo, IndexKind, IndexSpec, Recipe, Stats
+from outcrop.ingest import BadRecord, Chunker, ProgressSink, open_source
+from outcrop.judging import Comparison, Gate, QueriesLike, compare, queries_of
+from outcrop.model import Document, GenerationInfo, HistoryEntry, IndexKind, IndexSpec, RollbackPlan, Stats, WriteResult
 from outcrop.retrieval.executor import Executor
 from outcrop.retrieval.fusion import Fusion
 from outcrop.retrieval.generation import OpenGeneration, pinned
 from outcrop.retrieval.hits import Degraded, Hits
+from outcrop.retrieval.openings import Openings, StandIn
 from outcrop.retrieval.request import Options, prepare
+from outcrop.writes import accepting
+from outcrop.writes.accepting import Place
 
 GenerationLike = GenerationInfo | int | str
-_log = logging.getLogger("outcrop")
-_OTHERS_OPEN_MAX = 4
+Where = str | Mapping[str, Any] | Filter
 
 
 class Shared(msgspec.Struct, frozen=True, eq=False):
@@ -56,8 +64,8 @@ class Shared(msgspec.Struct, frozen=True, eq=False):
 class Collection:
     """Documents that are searched together. Get one from `Database.collection` or `Database.create_collection`.
 
-    Safe to use from many threads; several processes may have the same collection open, and each sees a promotion at its next
-    search.
+    Safe to use from many threads; several processes may have the same collection open, and each sees a write or a promotion of
+    another at its next search.
     """
 
     def __init__(self, folder: CollectionFolder, made: CollectionRecord, shared: Shared, ingredients: Ingredients) -> None:
@@ -65,15 +73,19 @@ class Collection:
         self._folder = folder
         self._record = made
         self._shared = shared
-        self._ingredients = ingredients
-        self._active_path = os.path.join(folder.path, ACTIVE)
-        self._lock = threading.Lock()
-        self._current: tuple[str, OpenGeneration] | None = None
-        self._others: dict[GenerationName, OpenGeneration] = {}
-        self._closed = False
+        self._openings = Openings(folder, shared.config, self._opened_anew, self._rescue)
+        self._stage = Stage(
+            folder=folder,
+            config=shared.config,
+            journal=Journal(folder.journal, keep_open=True),
+            ingredients=ingredients,
+            embedding_cache=shared.embedding_cache,
+            openings=self._openings,
+        )
+        self._upkeep = Upkeep(partial(maintenance.keep_up, self._stage))
 
     def __repr__(self) -> str:
-        if self._closed:
+        if self.closed:
             return f"Collection({self.name!r}, closed)"
         active = catalog.active_or_none(self._folder)
         return f"Collection({self.name!r}, {f'generation {active.number} active' if active else 'no active generation'})"
@@ -81,7 +93,7 @@ class Collection:
     @property
     def closed(self) -> bool:
         """Whether the collection has been closed."""
-        return self._closed
+        return self._openings.closed
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +109,7 @@ class Collection:
         k: int = 10,
         offset: int = 0,
         mode: str | None = None,
-        where: str | Mapping[str, Any] | Filter | None = None,
+        where: Where | None = None,
         candidates: int | None = None,
         fusion: str | Fusion | None = None,
         per_document: int = 1,
@@ -129,86 +141,185 @@ class Collection:
         opened = self._pin(generation)
         try:
             request = prepare(query, vector, options, opened.manifest.recipe)
-            return self._shared.executor.search(opened, request, self._shared.degraded)
+            return self._shared.executor.search(opened, request, self._degraded if generation is None else self._shared.degraded)
         finally:
             opened.unpin()
+
+    def upsert(self, documents: Document | Mapping[str, Any] | Iterable[Document] | Iterable[Mapping[str, Any]]) -> WriteResult:
+        """Put documents in, or in the place of those with the same ids: all of them or none.
+
+        On return they are durable and searchable, here and in every other process. They are prepared as the active generation wants
+        it; if there is none, one is made as the collection was created. One call is one write: batches are much faster than single
+        documents.
+
+        Raises `InvalidDocument`, `DuplicateDocument` (an id twice), `CollectionLocked`, `StorageFailed`, what the embedder raises
+        (nothing was written), and `NotYetVisible` (everything was).
+        """
+        self._check_open(writes=True)
+        single = isinstance(documents, Document | Mapping)
+        source = open_source([documents] if single else documents)  # type: ignore[arg-type]
+        return self._wrote(accepting.upsert(self._place(), source))
+
+    def delete(self, ids: str | Iterable[str] | None = None, *, where: Where | None = None) -> WriteResult:
+        """Take documents out, by their ids or by a filter. An id that is not there counts nothing.
+
+        Durable and visible on return; what is deleted while a generation is built stays deleted in that one too.
+
+        Raises `InvalidInput` (neither or both given), `InvalidFilter`, `CollectionLocked`, `StorageFailed`, `NotYetVisible`.
+        """
+        self._check_open(writes=True)
+        if (ids is None) == (where is None):
+            raise InvalidInput("delete() takes either ids or where=..., found " + ("neither" if ids is None else "both"))
+        if ids is not None:
+            return self._wrote(accepting.delete(self._place(), checked_ids(ids, "delete()")))
+        condition = filters.parse(where)
+        if condition is None:
+            raise InvalidInput("delete(where=...) takes a filter, found an empty one; to remove everything use drop_collection")
+        return self._wrote(accepting.delete_where(self._place(), condition))
+
+    def update_metadata(self, ids: str | Iterable[str], metadata: Mapping[str, Any]) -> WriteResult:
+        """Set metadata of documents: the keys given get these values, other keys stay. Unknown ids count nothing.
+
+        Raises `InvalidDocument`, `CollectionLocked`, `StorageFailed`, `NotYetVisible`.
+        """
+        self._check_open(writes=True)
+        wanted = checked_ids(ids, "update_metadata()")
+        values = checked_metadata(wanted[0] if wanted else "", metadata)
+        return self._wrote(accepting.update_metadata(self._place(), wanted, values))
 
     def build(
         self,
         source: str | os.PathLike[str] | Iterable[Document] | Iterable[Mapping[str, Any]] | None = None,
         *,
         promote: bool = False,
+        gate: Gate | None = None,
         embedder: str | Embedder | None = None,
         chunker: str | Chunker | None = None,
         analyzer: str | None = None,
         index: IndexKind | IndexSpec | None = None,
+        keep_writes: bool = False,
         on_error: OnError = "stop",
         on_skip: Callable[[BadRecord], None] | None = None,
         progress: ProgressSink | None = None,
+        resume: bool = True,
+        cancel: Event | None = None,
     ) -> GenerationInfo:
-        """Build a generation beside the live one, verify it, and with `promote=True` put it live.
+        """Build a generation beside the live one, verify it, and with `promote=True` put it live (if the `gate` lets it).
 
         `source` is a path (JSONL, CSV, Parquet, also compressed; a BEIR folder; a folder of .md, .txt, .html), an iterable of
-        documents, or None for the active generation's own documents. What is not given stays as the active generation has it (or as
-        the collection was created). A bad record stops the build (`on_error="stop"`), or is skipped, counted and told to `on_skip`.
-        Searches go on meanwhile. Whatever fails, nothing is changed.
+        documents, or None for the active generation's own documents. What is not given stays as the active generation has it
+        (or as the collection was created). The collection becomes this source as of the build's start, plus every write made since; with
+        `keep_writes` also the writes made since the active generation was built. Searches and writes go on meanwhile.
 
-        Raises `InvalidSource`, `InvalidDocument`, `DuplicateDocument`, `NothingToBuild`, `CollectionLocked`, `StorageFailed`.
+        A bad record stops the build (`on_error="stop"`), or is skipped, counted and told to `on_skip`. A build that was interrupted,
+        or ended by setting `cancel`, is taken up again by the same call unless `resume=False`.
+
+        Raises `InvalidSource`, `InvalidDocument`, `DuplicateDocument`, `NothingToBuild`, `BuildCancelled`, `CollectionLocked`,
+        `GateFailed` (the generation is ready, and not active), `StorageFailed`.
         """
         self._check_open(writes=True)
         if on_error not in ("stop", "skip"):
             raise InvalidConfig(f"on_error is {on_error!r}; use 'stop' or 'skip'", key="on_error")
-        mixed = mix(
-            self._ingredients,
-            self._record_to_follow(),
-            self._shared.choice.engine,
+        wanted = Wanted(
+            source=source,
             embedder=embedder,
             chunker=chunker,
             analyzer=analyzer,
             index=index,
+            engine=self._shared.choice.engine,
+            keep_writes=keep_writes,
+            on_error=on_error,
+            on_skip=on_skip,
+            progress=progress,
+            resume=resume,
+            cancel=cancel,
         )
-        cached = None if mixed.embedder is None else CachedEmbedder(mixed.embedder, self._shared.embedding_cache)
-        with self._source(source, mixed.recipe) as opened:
-            plan = BuildPlan(
-                folder=self._folder,
-                source=opened,
-                recipe=mixed.recipe,
-                embedder=cached,
-                chunker=mixed.chunker,
-                config=self._shared.config,
-                on_error=on_error,
-                on_skip=on_skip,
-                progress=progress,
-            )
-            name = build(plan)
-        return self._promote(name) if promote else catalog.info(self._folder, name)
+        name = building.build_generation(self._stage, self._record, wanted)
+        return self.promote(name.number, gate=gate) if promote else catalog.info(self._folder, name)
 
-    def promote(self, generation: GenerationLike) -> GenerationInfo:
-        """Put a finished generation live, in one atomic step. Searches that have begun end on the generation they began with.
+    def promote(self, generation: GenerationLike, *, gate: Gate | None = None, force: bool = False) -> GenerationInfo:
+        """Put a finished generation live, in one atomic step, with every write made since it was built in it.
 
-        Before that, every byte of its immutable files is compared with its checksum, a few seconds for every gigabyte.
+        Its files are compared with their checksums, it catches up with the journal while searches and writes go on, and the `gate`
+        is asked (without one: that at most a tenth of the active generation's documents is missing). `force` promotes whatever the
+        gate says, and is recorded. Searches that have begun end on the generation they began with.
 
-        Raises `UnknownGeneration`, `Damaged`, `CollectionLocked`.
+        Raises `UnknownGeneration`, `Damaged`, `GateFailed`, `CatchUpFailed`, `CollectionLocked`; nothing is changed then.
         """
         self._check_open(writes=True)
-        name = catalog.find(self._folder, generation)
-        checks.check(self._folder.generation(name), self._shared.config)
-        return self._promote(name)
+        judge = partial(gating.judge, self._stage, self._shared.executor, gate, forced=force)
+        change = Change(name=catalog.find(self._folder, generation), kind="promote", forced=force, judge=judge)
+        return promotion.make_active(self._stage, change) or catalog.info(self._folder, change.name)
 
-    def rollback(self, to: GenerationLike | None = None) -> GenerationInfo:
-        """Put the generation live again that the active one was promoted from, or the one named by `to`; a second rollback rolls
-        forward.
+    @overload
+    def rollback(
+        self, to: GenerationLike | None = None, *, dry_run: Literal[False] = False, allow_lexical: bool = False
+    ) -> GenerationInfo: ...
+    @overload
+    def rollback(
+        self, to: GenerationLike | None = None, *, dry_run: Literal[True], allow_lexical: bool = False
+    ) -> RollbackPlan: ...
+    def rollback(
+        self, to: GenerationLike | None = None, *, dry_run: bool = False, allow_lexical: bool = False
+    ) -> GenerationInfo | RollbackPlan:
+        """Put the generation live again that the active one was promoted from, or the one named by `to`, with every write since in
+        it. A second rollback rolls forward. With `dry_run` only say what that would take.
 
-        Raises `NothingToRollBack`, `UnknownGeneration`, `CollectionLocked`.
+        If documents would have to be embedded and cannot be, that is refused; with `allow_lexical` they are found by their words
+        only (they are counted in `GenerationInfo.unembedded`, and every answer says so).
+
+        Raises `NothingToRollBack`, `UnknownGeneration`, `Damaged`, `EmbedderGone`, `CatchUpFailed`, `CollectionLocked`.
         """
-        self._check_open(writes=True)
+        self._check_open(writes=not dry_run)
+        if dry_run:
+            return promotion.plan(self._stage, self._rollback_target(to))
         while True:
-            name = promotion.previous(self._folder) if to is None else catalog.find(self._folder, to)
-            checks.check(self._folder.generation(name), self._shared.config)
-            self._open_other(name)  # as in promote: only what can be opened goes live
-            done = promotion.rollback(self._folder, name, self._shared.config, only_if_previous=to is None)
-            if done is not None:
+            name = self._rollback_target(to)
+            done = promotion.roll_back(self._stage, name, only_if_previous=to is None, lexically=allow_lexical)
+            if done is not None:  # else somebody else promoted meanwhile
                 return done
+
+    def compare(self, a: GenerationLike, b: GenerationLike, queries: QueriesLike | None = None, *, k: int = 10) -> Comparison:
+        """What would change if generation `b` served instead of `a`: documents, recipes, sizes, and with `queries` (a golden.jsonl,
+        or queries as `outcrop.evaluation` reads them) the answers: overlap, rank-biased overlap, nDCG if judged, latency.
+
+        Raises `UnknownGeneration`, `InvalidSource`, `InvalidInput`, and what searching raises.
+        """
+        asked = None if queries is None else queries_of(queries)
+        with pinned(self._pin(a)) as before, pinned(self._pin(b)) as after:
+            of = partial(gating.side, self._stage, self._shared.executor)
+            return compare(of(before), of(after), asked, k=k)
+
+    def optimize(self) -> OptimizeReport:
+        """Put everything that was written since into index parts, merge parts that have grown many, forget what ended long ago.
+
+        Needed rarely: a process that writes does it in the background. Searches and writes go on meanwhile.
+        """
+        self._check_open(writes=True)
+        return maintenance.optimize(self._stage)
+
+    def gc(self, *, dry_run: bool = False) -> GcReport:
+        """Remove generations that are not kept any more and what crashes left behind, and trim the journal. `dry_run` only tells.
+
+        Nothing that any process has open is removed. Raises `CollectionLocked`, `StorageFailed`.
+        """
+        self._check_open(writes=not dry_run)
+        return maintenance.collect(self._stage, dry_run=dry_run)
+
+    def verify(self, generation: GenerationLike | None = None) -> tuple[VerifyReport, ...]:
+        """Compare every byte of every generation, or of one, with its checksums: a few seconds for every gigabyte.
+
+        If the active generation is damaged it is quarantined, and the newest healthy one, caught up, serves instead (not in a
+        database that is open read-only). Raises `UnknownGeneration`.
+        """
+        self._check_open()
+        names = self._folder.names() if generation is None else [catalog.find(self._folder, generation)]
+        return maintenance.verify(self._stage, names, read_only=self._shared.read_only)
+
+    def history(self) -> tuple[HistoryEntry, ...]:
+        """Which generation was made active when, by whom, built from what, and what its gate reported; oldest first."""
+        self._check_open()
+        return catalog.history(self._folder)
 
     def generations(self) -> list[GenerationInfo]:
         """Every finished generation, oldest first."""
@@ -227,15 +338,13 @@ class Collection:
         name = pointer.read(self._folder)
         return None if name is None else catalog.info(self._folder, name)
 
-    def get(self, ids: Sequence[str]) -> list[Document]:
+    def get(self, ids: str | Iterable[str]) -> list[Document]:
         """Documents by id, in the order asked; unknown ids are left out."""
-        wanted = [ids] if isinstance(ids, str) else ids
-        if not isinstance(wanted, Iterable) or not all(isinstance(one, str) and is_unicode(one) for one in wanted):
-            raise InvalidInput(f"get() takes ids, which are text, found {ids!r:.80}")
+        wanted = checked_ids(ids, "get()")
         with pinned(self._pin(None)) as opened:
-            return opened.documents.get(list(wanted))
+            return opened.documents.get(wanted)
 
-    def count(self, where: str | Mapping[str, Any] | Filter | None = None) -> int:
+    def count(self, where: Where | None = None) -> int:
         """How many documents there are, or how many a filter selects. With a filter it reads every document's metadata."""
         condition = filters.parse(where)
         with pinned(self._pin(None)) as opened:
@@ -243,8 +352,8 @@ class Collection:
                 return opened.documents.counts().documents
             return sum(filters.matches(condition, metadata) for _, _, metadata in opened.documents.metadata())
 
-    def scan(self, where: str | Mapping[str, Any] | Filter | None = None) -> Iterator[Document]:
-        """Every document, or those that a filter selects, in the order in which they were written."""
+    def scan(self, where: Where | None = None) -> Iterator[Document]:
+        """Every document, or those that a filter selects, in the order of writing, as of the beginning of the scan."""
         condition = filters.parse(where)
         with pinned(self._pin(None)) as opened:
             for document in opened.documents.scan():
@@ -257,9 +366,11 @@ class Collection:
         generations = self.generations()
         active = self.active
         fields: tuple[str, ...] = ()
+        lag = 0
         if active is not None:
             with pinned(self._pin(None)) as opened:
-                fields = opened.fields
+                held = opened.index.stats()
+                fields, lag = held.fields, held.unindexed_count
         return Stats(
             collection=self.name,
             mode=self._shared.config.mode,
@@ -268,26 +379,26 @@ class Collection:
             document_count=active.document_count if active else 0,
             chunk_count=active.chunk_count if active else 0,
             size_bytes=size_bytes(self._folder.path),
-            index_lag=0,
+            index_lag=lag,
             fields=fields,
             generations=tuple(generations),
+            sequence=self._stage.journal.head(),
+            journal_bytes=self._stage.journal.size_bytes(),
+            degraded=None if self._degraded is None else self._degraded.reason,
         )
 
     def close(self) -> None:
-        """Release the open generations; searches that are running end first. Idempotent."""
-        with self._lock:
-            self._closed = True
-            opened = [*self._others.values(), *([self._current[1]] if self._current else [])]
-            self._others, self._current = {}, None
-        for one in opened:
-            one.retire()
+        """Release the open generations; searches that are running, and upkeep, end first. Idempotent."""
+        self._upkeep.close()
+        self._openings.close()
+        self._stage.journal.close()
 
-    def _promote(self, name: GenerationName) -> GenerationInfo:
-        self._open_other(name)  # a generation that cannot be opened must not go live; and no search pays for the opening
-        return promotion.promote(self._folder, name, self._shared.config)
+    @property
+    def _degraded(self) -> Degraded | None:
+        return self._openings.degraded if self._openings.degraded is not None else self._shared.degraded
 
     def _check_open(self, *, writes: bool = False) -> None:
-        if self._closed:
+        if self.closed:
             raise Closed(f"collection {self.name!r} is closed", collection=self.name)
         if writes and self._shared.read_only:
             raise ReadOnly(f"collection {self.name!r} was opened with read_only=True", collection=self.name)
@@ -296,32 +407,13 @@ class Collection:
 
     def _pin(self, generation: GenerationLike | None) -> OpenGeneration:
         """The generation to search, pinned."""
-        while True:
-            opened = self._current_generation() if generation is None else self._open_other(catalog.find(self._folder, generation))
-            if opened.pin():
-                return opened
-
-    def _current_generation(self) -> OpenGeneration:
-        """The active generation, opened anew if another one was promoted since, by whatever process."""
-        target = pointer.read_raw(self._active_path)
-        current = self._current
-        if current is not None and current[0] == target:
-            return current[1]
-        if target is None or self._closed:
+        if generation is not None:
+            self._check_open()
+            return self._openings.pin(catalog.find(self._folder, generation))
+        opened = self._openings.pin_active()
+        if opened is None:
             self._check_open()
             raise self._none_active()
-        name = pointer.parse_target(self._folder, target)
-        opened = self._open_other(name)
-        with self._lock:
-            if self._closed:
-                opened.retire()
-                raise Closed(f"collection {self.name!r} is closed", collection=self.name)
-            if opened.retired:  # made room for another one meanwhile: the caller tries again
-                return opened
-            previous, self._current = self._current, (target, opened)
-            self._others.pop(name, None)
-        if previous is not None and previous[1] is not opened:
-            previous[1].retire()
         return opened
 
     def _none_active(self) -> NoActiveGeneration:
@@ -329,43 +421,22 @@ class Collection:
         advice = (
             f"promote generation {ready[-1]} (outcrop promote {self.name} {ready[-1]})"
             if ready
-            else f"build one and promote it (outcrop build {self.name} SOURCE --promote)"
+            else f"build one and promote it (outcrop build {self.name} SOURCE --promote), or write documents (outcrop upsert)"
         )
         return NoActiveGeneration(f"collection {self.name!r} has no active generation: {advice}", collection=self.name)
 
-    def _open_other(self, name: GenerationName) -> OpenGeneration:
-        """A generation, opened at most once at a time; a few are kept open besides the active one."""
-        with self._lock:
-            self._check_open()
-            if self._current is not None and self._current[1].name == name:
-                return self._current[1]
-            if name not in self._others:
-                while len(self._others) >= _OTHERS_OPEN_MAX:
-                    self._others.pop(next(iter(self._others))).retire()
-                self._others[name] = OpenGeneration(self._folder, name, self._shared.config, self._ingredients.embedders)
-            return self._others[name]
+    def _opened_anew(self, name: GenerationName) -> OpenGeneration:
+        return OpenGeneration(self._folder, name, self._shared.config, self._stage.ingredients.embedders)
 
-    def _record_to_follow(self) -> CollectionRecord:
-        """What a build leaves as it is: the active generation's recipe, or the collection's own where that cannot be read."""
-        try:
-            active = self.active
-        except Damaged as error:
-            _log.warning("%s; building collection %r with what it was created with", error, self.name)
-            active = None
-        return self._record if active is None else self._record.following(active.recipe)
+    def _rescue(self, name: GenerationName, error: Damaged) -> StandIn | None:
+        return quarantine.rescue(self._stage, name, error, read_only=self._shared.read_only)
 
-    @contextmanager
-    def _source(self, source: object, recipe: Recipe) -> Iterator[Source]:
-        if source is not None:
-            yield open_source(source)  # type: ignore[arg-type]  # it checks the type and says what it takes
-            return
-        if pointer.read(self._folder) is None:
-            ready = [one.number for one in catalog.generations(self._folder)]
-            raise NothingToBuild(
-                f"collection {self.name!r} has no active generation whose documents could be built anew: give a source"
-                + (f", or promote generation {ready[-1]} first" if ready else ""),
-                collection=self.name,
-            )
-        with pinned(self._pin(None)) as opened:
-            same_space = opened.manifest.recipe.embedder == recipe.embedder
-            yield OwnDocuments(opened.documents, opened.name.number, keep_vectors=same_space)
+    def _rollback_target(self, to: GenerationLike | None) -> GenerationName:
+        return promotion.previous(self._folder) if to is None else catalog.find(self._folder, to)
+
+    def _place(self) -> Place:
+        return building.place(self._stage, self._record, self._shared.choice.engine)
+
+    def _wrote(self, result: WriteResult) -> WriteResult:
+        maintenance.after_write(self._stage, self._upkeep)
+        return result

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from outcrop.errors import InvalidDocument
+from outcrop.errors import InvalidDocument, InvalidInput
 
 ID_BYTES_MAX = 512
 METADATA_DEPTH_MAX = 8
@@ -40,6 +40,16 @@ def check_id(document_id: object) -> None:
             f"document id {document_id!r:.60} holds a control character; ids may hold any other Unicode text",
             document_id=document_id,
         )
+
+
+def checked_ids(ids: object, asked_by: str) -> list[str]:
+    """The document ids that a caller gave, one or several. Raises `InvalidInput`."""
+    wanted = [ids] if isinstance(ids, str) else ids
+    listed = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, Mapping | bytes) else [None]
+    texts = [one for one in listed if isinstance(one, str) and is_unicode(one)]
+    if len(texts) != len(listed):
+        raise InvalidInput(f"{asked_by} takes ids, which are text, found {ids!r:.80}")
+    return texts
 
 
 def check_texts(document_id: str, *, text: object, title: object, source: object) -> None:

@@ -277,8 +277,46 @@ class WriteResult(msgspec.Struct, frozen=True):
     chunks: int
 
 
+class RollbackPlan(msgspec.Struct, frozen=True):
+    """What it would take to make a generation active again, found without doing it.
+
+    `entries` of the journal are to be applied; `embedded_documents` of them must be embedded anew, which may cost money;
+    `lexical_documents` cannot be embedded, for `reason` (None: their vectors would have to be given), so that they would be found
+    by their words only. `seconds` is an estimate from how long the generation took to build.
+    """
+
+    generation: int
+    kind: str
+    entries: int
+    embedded_documents: int
+    lexical_documents: int
+    reason: str | None
+    seconds: float
+
+
+class HistoryEntry(msgspec.Struct, frozen=True):
+    """One change of the active generation: which one, from which one, when (UTC, ISO 8601) and by whom (user, host, process).
+
+    `kind` is "promote", "rollback" or "quarantine" (a damaged one was replaced). `source` is what the generation was built from,
+    `gate` the gate's report, or None where no gate was asked. `forced`: promoted although the gate refused or might have.
+    """
+
+    generation: int
+    previous: int | None
+    kind: str
+    at: str
+    actor: str
+    source: str
+    forced: bool
+    gate: dict[str, Any] | None
+
+
 class Stats(msgspec.Struct, frozen=True):
-    """The state of a collection. `fields` are the metadata fields that a filter can use in the active generation."""
+    """The state of a collection. `fields` are the metadata fields that a filter can use in the active generation.
+
+    `index_lag` counts chunks that no index part holds yet, which are searched exactly; `sequence` is that of the last write
+    accepted; `degraded` says why another generation or engine than the wanted one serves, or is None.
+    """
 
     collection: str
     mode: str
@@ -290,6 +328,9 @@ class Stats(msgspec.Struct, frozen=True):
     index_lag: int
     fields: tuple[str, ...]
     generations: tuple[GenerationInfo, ...]
+    sequence: int
+    journal_bytes: int
+    degraded: str | None
 
 
 def _set(value: msgspec.Struct, name: str, content: object) -> None:

@@ -59,7 +59,7 @@ def test_after_a_kill_one_whole_generation_answers_and_work_goes_on(tmp_path: Pa
 
     with outcrop.open(kb, config=Config.test()) as db:
         rocks = db.collection("rocks")
-        info = rocks.build([Document("last", "granite")], promote=True)
+        info = rocks.promote(rocks.build([Document("last", "granite")]), force=True)
         folders = list((kb / "rocks" / "generations").iterdir())
         assert len(folders) == len(rocks.generations()), "what the kills left is gone"
         assert rocks.search("granite").generation == info.number

@@ -1,29 +1,121 @@
-"""Puts a generation live, and takes it back. The swap of the pointer is the one commit point; the journal frames it."""
+"""Puts a generation live, and takes it back, without losing a write.
+
+The generation catches up with the journal in rounds, while searches and writes go on. Then, under the writer lock, what little is
+left is applied and the pointer swapped: that swap is the one commit point, and the journal frames it. The same steps lead back.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import monotonic
 from typing import Literal
 
-from outcrop.config import Config
-from outcrop.errors import NothingToRollBack
-from outcrop.generations import catalog, locks, manifest, pointer
-from outcrop.generations.journal import Journal
-from outcrop.generations.layout import CollectionFolder, GenerationName
-from outcrop.model import GenerationInfo
+import msgspec
+
+from outcrop.builds.stage import Stage
+from outcrop.errors import CatchUpFailed, EmbedderGone, NothingToRollBack
+from outcrop.generations import catalog, checks, manifest, pointer
+from outcrop.generations.layout import QUARANTINED, CollectionFolder, GenerationName
+from outcrop.model import GenerationInfo, RollbackPlan
+from outcrop.retrieval.generation import OpenGeneration
+from outcrop.writes.accepting import Live
+from outcrop.writes.catching_up import catch_up, is_simple, lag
+from outcrop.writes.fitting import EMBEDDING_ERRORS
+
+Kind = Literal["promote", "rollback", "quarantine"]
+_ENTRIES_UNDER_LOCK_MAX = 200
+_FREE_ROUNDS = 5
+_DELAYING_ROUNDS = 10
+_DELAY_SECONDS_MAX = 1.0
+_SECONDS_PER_ENTRY = 0.002
+_SECONDS_PER_CUT_OVER = 0.1
 
 
-def promote(folder: CollectionFolder, name: GenerationName, config: Config) -> GenerationInfo:
-    """Make a finished generation the active one. Promoting the active one changes nothing."""
-    with locks.held(folder.writer_lock, timeout_seconds=config.lock_timeout_seconds, action="being written"):
-        return _make_active(folder, name, "promote", config)
+class Change(msgspec.Struct, frozen=True, eq=False):
+    """What is to become of which generation. `judge` runs the gate on it when it has caught up: it returns the report as JSON or
+    raises. `still_wanted` is asked under the writer lock."""
+
+    name: GenerationName
+    kind: Kind
+    forced: bool = False
+    lexically: bool = False
+    judge: Callable[[OpenGeneration], str | None] = lambda _: None
+    still_wanted: Callable[[], bool] = lambda: True
 
 
-def rollback(folder: CollectionFolder, name: GenerationName, config: Config, *, only_if_previous: bool) -> GenerationInfo | None:
-    """Make an earlier generation active again. With `only_if_previous`, None if it is no longer the one to go back to."""
-    with locks.held(folder.writer_lock, timeout_seconds=config.lock_timeout_seconds, action="being written"):
-        if only_if_previous and previous(folder) != name:
-            return None
-        return _make_active(folder, name, "rollback", config)
+def make_active(stage: Stage, change: Change) -> GenerationInfo | None:
+    """Make a finished generation the active one; None if it was no longer wanted. If it is active already nothing is changed.
+
+    Raises `Damaged`, `CatchUpFailed`, `CollectionLocked`, what the gate and what the embedder raise; nothing is changed then.
+    """
+    sealed = manifest.required(stage.folder.generation(change.name))
+    checks.check(stage.folder.generation(change.name), stage.config)
+    (stage.folder.generation(change.name) / QUARANTINED).unlink(missing_ok=True)  # it was mended
+    if change.name == catalog.active_or_none(stage.folder):
+        return catalog.info(stage.folder, change.name) if change.still_wanted() else None
+    before = catalog.active_or_none(stage.folder)
+    intent = stage.journal.intend(
+        change.name.number, before.number if before else None, change.kind, source=sealed.source, forced=change.forced
+    )
+    try:
+        with stage.opened(change.name) as (opened, live):
+            catch_up(stage.journal, live, lexically=change.lexically)
+            opened.index.absorb(live.applying) if opened.index.snapshot().lag > stage.config.tail_chunks_max else None
+            report = change.judge(opened)
+            if not _cut_over(stage, change, live, intent=intent, report=report):
+                stage.journal.withdraw(intent)
+                return None
+    except BaseException:
+        stage.journal.withdraw(intent)
+        raise
+    return catalog.info(stage.folder, change.name)
+
+
+def roll_back(stage: Stage, name: GenerationName, *, only_if_previous: bool, lexically: bool) -> GenerationInfo | None:
+    """Make an earlier generation active again. With `only_if_previous`, None if it is no longer the one to go back to.
+
+    Raises what `make_active` raises, and `EmbedderGone` unless `lexically`.
+    """
+    if not lexically:
+        refuse_lexical(plan(stage, name))
+    wanted: Callable[[], bool] = (lambda: previous(stage.folder) == name) if only_if_previous else (lambda: True)
+    return make_active(stage, Change(name=name, kind="rollback", lexically=lexically, still_wanted=wanted))
+
+
+def plan(stage: Stage, name: GenerationName, kind: Kind = "rollback") -> RollbackPlan:
+    """What it would take to make a generation active again."""
+    with stage.opened(name) as (opened, live):
+        behind = lag(stage.journal, live.target)
+        reason = None
+        if behind.unfit and live.target.recipe.dimension is not None and live.target.recipe.embedder is not None:
+            reason = _why_not(live)
+        lexical = behind.unfit if reason is not None else behind.unembeddable
+        embedded = behind.unfit - lexical if live.target.recipe.dimension is not None else 0
+        sealed = opened.manifest
+        per_document = sealed.build_seconds / max(1, sealed.document_count)
+        seconds = _SECONDS_PER_CUT_OVER + _SECONDS_PER_ENTRY * behind.entries + per_document * embedded
+        return RollbackPlan(
+            generation=name.number,
+            kind=kind,
+            entries=behind.entries,
+            embedded_documents=embedded,
+            lexical_documents=lexical,
+            reason=reason,
+            seconds=round(seconds, 3),
+        )
+
+
+def refuse_lexical(found: RollbackPlan) -> None:
+    """Raise `EmbedderGone` if documents would get no vectors."""
+    if not found.lexical_documents:
+        return
+    why = found.reason if found.reason is not None else "its vectors are given with the documents, and these have none that fit"
+    raise EmbedderGone(
+        f"generation {found.generation} cannot embed {found.lexical_documents} of the documents written since: {why}."
+        " With allow_lexical=True they are found by their words only, until they are written again.",
+        generation=found.generation,
+        documents=found.lexical_documents,
+    )
 
 
 def previous(folder: CollectionFolder) -> GenerationName:
@@ -40,16 +132,52 @@ def previous(folder: CollectionFolder) -> GenerationName:
     return catalog.find(folder, number)
 
 
-def _make_active(
-    folder: CollectionFolder, name: GenerationName, kind: Literal["promote", "rollback"], config: Config
-) -> GenerationInfo:
-    catalog.info(folder, name)  # raises unless the manifest is whole
-    active = catalog.active_or_none(folder)  # a pointer that cannot be read is mended by this very promotion
-    if name != active:
-        journal = Journal(folder.journal)
-        journal.settle(active.number if active else None)
-        source = manifest.required(folder.generation(name)).source
-        intent = journal.intend(name.number, active.number if active else None, kind, source=source)
-        pointer.swap(folder, name, symlinks=config.symlinks == "auto")
-        journal.finish(intent)
-    return catalog.info(folder, name)
+def swap(stage: Stage, name: GenerationName, intent: int, report: str | None = None) -> None:
+    """The end of every promotion: confirm the intent, swap the pointer, mark it done. Under the writer lock."""
+    before = catalog.active_or_none(stage.folder)  # a pointer that cannot be read is mended by this very promotion
+    stage.journal.settle(before.number if before else None)
+    confirmed = stage.journal.confirm(intent, previous=before.number if before else None, gate=report)
+    pointer.swap(stage.folder, name, symlinks=stage.config.symlinks == "auto")
+    stage.journal.finish(confirmed)
+
+
+def _cut_over(stage: Stage, change: Change, live: Live, *, intent: int, report: str | None) -> bool:
+    """Close in on the writers, then swap. False if the change is not wanted any more."""
+    applied_per_second = 0.0
+    accepted, since = stage.journal.head(), monotonic()
+    for round_number in range(1, _FREE_ROUNDS + _DELAYING_ROUNDS + 1):
+        with stage.writing():
+            if not change.still_wanted():
+                return False
+            if catalog.active_or_none(stage.folder) == change.name:  # somebody else was quicker
+                stage.journal.withdraw(intent)
+                return True
+            if round_number > _FREE_ROUNDS:  # writers wait, a second at most
+                catch_up(stage.journal, live, lexically=change.lexically, seconds_max=_DELAY_SECONDS_MAX)
+            if is_simple(stage.journal, live.target, _ENTRIES_UNDER_LOCK_MAX):
+                catch_up(stage.journal, live, lexically=change.lexically)
+                swap(stage, change.name, intent, report)
+                return True
+        caught = catch_up(stage.journal, live, lexically=change.lexically)
+        applied_per_second = caught.entries / max(caught.seconds, 1e-9)
+    entries = stage.journal.entry_count(live.target.documents.sequence())
+    written_per_second = (stage.journal.head() - accepted) / max(monotonic() - since, 1e-9)
+    raise CatchUpFailed(
+        f"generation {change.name.number} does not catch up: it is {entries} entries behind after"
+        f" {_FREE_ROUNDS + _DELAYING_ROUNDS} rounds; {written_per_second:.1f} writes a second come in,"
+        f" {applied_per_second:.1f} entries a second are applied."
+        " Write less for a moment, or in larger batches, and try again.",
+        generation=change.name.number,
+        entries=entries,
+        written_per_second=written_per_second,
+        applied_per_second=applied_per_second,
+    )
+
+
+def _why_not(live: Live) -> str | None:
+    """Why a generation's embedder cannot be used here, or None."""
+    try:
+        live.fitter.embedder()
+    except EMBEDDING_ERRORS as error:
+        return error.message.rstrip(".")
+    return None

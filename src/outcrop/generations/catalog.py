@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
 import msgspec
 
 from outcrop import files
+from outcrop.documents import Documents, Head
 from outcrop.errors import Damaged, UnknownGeneration
 from outcrop.generations import manifest, pointer
 from outcrop.generations.journal import Journal, Promotion
-from outcrop.generations.layout import CollectionFolder, GenerationName
+from outcrop.generations.layout import MANIFEST, QUARANTINED, CollectionFolder, GenerationName
 from outcrop.generations.manifest import Manifest
-from outcrop.model import GenerationInfo, Status
+from outcrop.model import GenerationInfo, HistoryEntry, Status
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -52,6 +57,12 @@ def info(folder: CollectionFolder, name: GenerationName) -> GenerationInfo:
     return _info(folder, name, sealed, promotions=done_promotions(folder), active=active_or_none(folder))
 
 
+def is_usable(folder: CollectionFolder, name: GenerationName) -> bool:
+    """Whether a generation is finished and was not set aside as damaged. Asks for names only."""
+    directory = folder.generation(name)
+    return (directory / MANIFEST).exists() and not (directory / QUARANTINED).exists()
+
+
 def active_or_none(folder: CollectionFolder) -> GenerationName | None:
     """The active generation's name; None also where the pointer cannot be read. For whoever mends or only shows."""
     try:
@@ -69,36 +80,56 @@ def find(folder: CollectionFolder, generation: GenerationInfo | int | str) -> Ge
     raise _unknown(folder, wanted)
 
 
+def history(folder: CollectionFolder) -> tuple[HistoryEntry, ...]:
+    """Every change of the active generation, oldest first."""
+    return tuple(
+        HistoryEntry(
+            generation=one.generation,
+            previous=one.previous,
+            kind=one.kind,
+            at=one.intended_at if one.done_at is None else one.done_at,
+            actor=one.actor,
+            source=one.source,
+            forced=one.forced,
+            gate=None if one.gate is None else msgspec.json.decode(one.gate, type=dict[str, Any]),
+        )
+        for one in done_promotions(folder)
+    )
+
+
 def done_promotions(folder: CollectionFolder) -> list[Promotion]:
     """The promotions that happened, oldest first.
 
-    One that was cut short between its swap and its end happened too: it is the last one intended and its generation is active.
+    One that was cut short between its swap and its end happened too: it is the last of those that are done, and its generation is
+    active.
     """
     promotions = Journal(folder.journal).promotions()
     active = active_or_none(folder)
     done = [promotion for promotion in promotions if promotion.done_at is not None]
-    if promotions and promotions[-1].done_at is None and active is not None and promotions[-1].generation == active.number:
-        done.append(promotions[-1])
+    of_active = [promotion for promotion in promotions if active is not None and promotion.generation == active.number]
+    if of_active and of_active[-1].done_at is None and (not done or done[-1].id < of_active[-1].id):
+        done.append(of_active[-1])
     return done
 
 
 def _info(
     folder: CollectionFolder, name: GenerationName, sealed: Manifest, *, promotions: list[Promotion], active: GenerationName | None
 ) -> GenerationInfo:
+    path = folder.generation(name)
+    living = _living(path, sealed)
     mine = [promotion for promotion in promotions if promotion.generation == name.number]
     last = mine[-1] if mine else None
-    path = folder.generation(name)
     return GenerationInfo(
         number=name.number,
         uuid=name.uuid,
-        status=_status(name, active, last),
+        status="damaged" if living is None or (path / QUARANTINED).exists() else _status(name, active, last),
         created_at=sealed.created_at,
         recipe=sealed.recipe,
-        document_count=sealed.document_count,
-        chunk_count=sealed.chunk_count,
+        document_count=sealed.document_count if living is None else living.head.documents,
+        chunk_count=sealed.chunk_count if living is None else living.head.chunks,
         skipped=sealed.skipped,
-        unembedded=sealed.unembedded,
-        sequence=sealed.sequence,
+        unembedded=sealed.unembedded if living is None else living.unembedded,
+        sequence=sealed.sequence if living is None else living.head.sequence,
         source=sealed.source,
         vector_index=sealed.vector_index,
         recall=sealed.recall,
@@ -108,6 +139,20 @@ def _info(
         promoted_from=last.previous if last else None,
         path=str(path),
     )
+
+
+class _Living(msgspec.Struct, frozen=True):
+    head: Head
+    unembedded: int
+
+
+def _living(directory: Path, sealed: Manifest) -> _Living | None:
+    """What the generation holds now, or None if that cannot be read."""
+    try:
+        with closing(Documents(directory)) as documents:
+            return _Living(head=documents.head(), unembedded=documents.unembedded() if sealed.recipe.dimension is not None else 0)
+    except Damaged:
+        return None
 
 
 def _status(name: GenerationName, active: GenerationName | None, last: Promotion | None) -> Status:

@@ -234,12 +234,13 @@ class Journal:
             return cursor.lastrowid or 0
 
     def settle(self, active: int | None) -> None:
-        """Mark the last promotion done if it was cut short after its swap: its generation is the active one."""
+        """Mark the promotion done that made the generation `active`, if it was cut short after its swap."""
         with self._writing() as connection, transaction(connection):
             connection.execute(
                 "UPDATE promotions SET done_at = ? WHERE done_at IS NULL AND generation = ?"
-                " AND id = (SELECT max(id) FROM promotions)",
-                (now(), active),
+                " AND id = (SELECT max(id) FROM promotions WHERE generation = ?)"
+                " AND id > (SELECT coalesce(max(id), 0) FROM promotions WHERE done_at IS NOT NULL)",
+                (now(), active, active),
             )
 
     def promotions(self) -> list[Promotion]:

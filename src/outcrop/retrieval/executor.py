@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from outcrop import filters
 from outcrop.embedding.protocol import Embedder
 from outcrop.engines.protocol import IndexSnapshot, Ranking
-from outcrop.errors import EmbeddingFailed
+from outcrop.errors import Damaged, EmbeddingFailed
 from outcrop.model import Chunk, Recipe
 from outcrop.retrieval.explain import explanations
 from outcrop.retrieval.fusion import Fused, fuse, single
@@ -24,12 +24,17 @@ from outcrop.retrieval.hits import Degraded, Hit, Hits, Passage, TookMs
 from outcrop.retrieval.legs import LegThreads
 from outcrop.retrieval.request import Request
 
+_SNAPSHOTS_MAX = 3
 _NO_RANKING = Ranking(slots=np.empty(0, np.int64), scores=np.empty(0, np.float32))
 
 
 class _Timed(msgspec.Struct, frozen=True, eq=False):
     ranking: Ranking
     took_ms: float
+
+
+class _Forgotten(Exception):
+    """A snapshot is so old that chunks it knows have been purged."""
 
 
 class Executor:
@@ -42,7 +47,30 @@ class Executor:
         """Run a checked request. Raises what the embedder and the engine raise."""
         began = perf_counter()
         vector, embed_ms = _query_vector(generation, request)
-        index = generation.index.snapshot()
+        for _ in range(_SNAPSHOTS_MAX):
+            index = generation.index.snapshot()
+            try:
+                return self._answer(generation, index, request, vector=vector, degraded=degraded, began=began, embed_ms=embed_ms)
+            except _Forgotten:  # it took minutes, and chunks that ended meanwhile were purged
+                continue
+        raise Damaged(f"{generation.documents.path} lacks chunks that the index knows; run verify", path=generation.documents.path)
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._threads.close()
+
+    def _answer(
+        self,
+        generation: OpenGeneration,
+        index: IndexSnapshot,
+        request: Request,
+        *,
+        vector: NDArray[np.float32] | None,
+        degraded: Degraded | None,
+        began: float,
+        embed_ms: float | None,
+    ) -> Hits:
+        """One search on one snapshot."""
         lexical, nearest = self._legs(index, request, vector)
         fuse_began = perf_counter()
         fused = _fused(request, lexical, nearest, generation.manifest.recipe.vector_weight)
@@ -69,12 +97,11 @@ class Executor:
             took_ms=took,
             index_lag=index.lag,
             total_candidates=len(fused.slots),
-            warnings=_warnings(generation, request, lexical, embedded=vector is not None),
+            warnings=(
+                *_warnings(generation, request, lexical, embedded=vector is not None),
+                *_unembedded(generation, request, index),
+            ),
         )
-
-    def close(self) -> None:
-        """Let the threads end."""
-        self._threads.close()
 
     def _legs(
         self, index: IndexSnapshot, request: Request, vector: NDArray[np.float32] | None
@@ -175,7 +202,10 @@ def _window_end(scores: NDArray[np.float64], end: int) -> int:
 def _ordered(index: IndexSnapshot, fused: Fused, begin: int, end: int) -> list[tuple[int, Chunk]]:
     slots = fused.slots[begin:end].tolist()
     place_of = dict(zip(slots, range(begin, end), strict=True))
-    fetched = [(place_of[chunk.slot], chunk) for chunk in index.fetch(slots)]
+    chunks = index.fetch(slots)
+    if len(chunks) < len(slots):
+        raise _Forgotten
+    fetched = [(place_of[chunk.slot], chunk) for chunk in chunks]
     scores = fused.scores[begin:end].tolist()
     if any(score == following for score, following in pairwise(scores)):
         fetched.sort(key=lambda item: (-scores[item[0] - begin], item[1].document_id, item[1].ordinal))
@@ -229,6 +259,13 @@ def _warnings(generation: OpenGeneration, request: Request, lexical: _Timed | No
     if lexical is not None and not len(lexical.ranking) and not generation.analyzer.terms(request.query):
         warnings.append(f"the query {request.query!r:.80} has no searchable term (only stop words or punctuation)")
     return tuple(warnings)
+
+
+def _unembedded(generation: OpenGeneration, request: Request, index: IndexSnapshot) -> tuple[str, ...]:
+    count = 0 if request.mode == "lexical" else generation.unembedded_count(index.sequence)
+    if not count:
+        return ()
+    return (f"{count} chunks have no vector, because they could not be embedded: they are found by their words only",)
 
 
 def _has_field(known: Sequence[str], field: str) -> bool:

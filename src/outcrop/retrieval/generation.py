@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import threading
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
 
+from outcrop import forking
 from outcrop.analysis import Analyzer, analyzer
 from outcrop.config import Config
-from outcrop.documents import Documents
+from outcrop.documents import Documents, DocumentsWriter
 from outcrop.embedding import Embedder, check_identity, check_probes, resolve
 from outcrop.engines import registry
 from outcrop.engines.protocol import GenerationIndex
 from outcrop.errors import EmbedderMismatch
-from outcrop.generations import manifest
+from outcrop.generations import leases, manifest
 from outcrop.generations.layout import CollectionFolder, GenerationName
 from outcrop.generations.manifest import Manifest
 from outcrop.model import EmbedderIdentity
@@ -31,14 +32,22 @@ class OpenGeneration:
         self, folder: CollectionFolder, name: GenerationName, config: Config, given: Mapping[EmbedderIdentity, Embedder]
     ) -> None:
         directory = folder.generation(name)
-        self.manifest: Manifest = manifest.required(directory)
+        self._lease = leases.take(directory)  # None if the folder is gone: then there is no manifest either
+        try:
+            self.manifest: Manifest = manifest.required(directory)
+            self.documents = Documents(directory)
+            engine = registry.engine(self.manifest.recipe.engine, config)
+            self.index: GenerationIndex = engine.open(self.manifest.recipe, directory)
+        except BaseException:
+            self._release()
+            raise
         self.name = name
         self._config = config
         self._given = given  # the caller's own embedders
-        self.documents = Documents(directory)
-        self.sequence = self.documents.sequence()
-        self.index: GenerationIndex = registry.engine(self.manifest.recipe.engine, config).open(self.manifest.recipe, directory)
-        self._lock = threading.Lock()
+        self._unembedded: tuple[int, int] = (-1, 0)
+        self._writer: tuple[int, DocumentsWriter] | None = None
+        self._inherited: list[DocumentsWriter] = []
+        self._lock = forking.lock()
         self._searches = 0
         self._retired = False
 
@@ -80,6 +89,27 @@ class OpenGeneration:
         """The metadata fields that its documents have."""
         return self.index.stats().fields
 
+    def unembedded_count(self, sequence: int) -> int:
+        """How many chunks have no vector although the others have one. Counted anew after each write, which `sequence` tells."""
+        if self.manifest.recipe.dimension is None:
+            return 0
+        if self._unembedded[0] != sequence:
+            self._unembedded = sequence, self.documents.unembedded()
+        return self._unembedded[1]
+
+    def writer(self) -> DocumentsWriter:
+        """Writes the generation's documents, for whoever holds its apply lock. Kept open until the generation is closed."""
+        if self._writer is None or self._writer[0] != os.getpid():  # a forked child must not touch its parent's
+            if self._writer is not None:
+                self._inherited.append(self._writer[1])
+            self._writer = os.getpid(), DocumentsWriter.open(self.documents.path.parent)
+        return self._writer[1]
+
+    @property
+    def searches(self) -> int:
+        """How many searches run."""
+        return self._searches
+
     @property
     def retired(self) -> bool:
         """Whether no new searches are meant to begin."""
@@ -114,6 +144,13 @@ class OpenGeneration:
     def _close(self) -> None:
         self.index.close()
         self.documents.close()
+        if self._writer is not None and self._writer[0] == os.getpid():
+            self._writer[1].close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lease is not None:
+            self._lease.release()
 
 
 @contextmanager

@@ -78,14 +78,14 @@ def delete_where(place: Place, where: Filter) -> WriteResult:
     with place.live() as live:
         if live is None:
             return _nothing(place)
-        path, last_row, selected = live.target.writer.path, -1, []
+        path, last_row, selected = live.target.documents.path, -1, []
         for last_row, document_id, metadata in live.target.documents.metadata():  # noqa: B007 - the last one is wanted
             if filters.matches(where, metadata):
                 selected.append(document_id)
     with place.writing(), _settled(place, None) as current:
         if current is None:
             return _nothing(place)
-        if current.target.writer.path != path:  # another generation is active now
+        if current.target.documents.path != path:  # another generation is active now
             last_row, selected = -1, []
         written = list(current.target.documents.metadata(after_row=last_row))
         later = {document_id: filters.matches(where, metadata) for _, document_id, metadata in written}

@@ -5,7 +5,7 @@ Whoever calls holds the generation's apply lock. Everything here may be done aga
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -22,7 +22,7 @@ class Target(msgspec.Struct, frozen=True, eq=False):
     """A generation that is written: its rows, to read and to write, and its index."""
 
     documents: Documents
-    writer: DocumentsWriter
+    writer: Callable[[], DocumentsWriter]
     index: GenerationIndex
     recipe: Recipe
 
@@ -43,7 +43,7 @@ def apply(target: Target, outcomes: Mapping[str, Outcome], sequence: int) -> Eff
     patches = {document_id: outcome for document_id, outcome in outcomes.items() if isinstance(outcome, Patch)}
     deletes = [document_id for document_id, outcome in outcomes.items() if not isinstance(outcome, Put | Patch)]
     rows = _rows(target, puts, patches)
-    applied = target.writer.apply(rows, deletes, sequence)
+    applied = target.writer().apply(rows, deletes, sequence)
     _index(target.index, rows, applied, sequence)
     return Effect(
         put=len(puts),
@@ -87,7 +87,7 @@ def chunks_of(one: PreparedDocument, first_slot: int) -> list[Chunk]:
 
 
 def _rows(target: Target, puts: Sequence[Put], patches: Mapping[str, Patch]) -> list[DocumentRow]:
-    head = target.writer.head()
+    head = target.writer().head()
     row, slot = head.next_row, head.next_slot
     rows = []
     for put in puts:

@@ -1,0 +1,128 @@
+"""A build as a collection asks for it: what is not given stays as it is, and writes go on meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import Event
+from typing import Any
+
+import msgspec
+
+from outcrop.builds.builder import BuildPlan, OnError, build
+from outcrop.builds.first import make_first
+from outcrop.builds.ingredients import mix
+from outcrop.builds.own_documents import OwnDocuments
+from outcrop.builds.stage import Stage
+from outcrop.embedding import Embedder
+from outcrop.errors import Damaged, NothingToBuild
+from outcrop.generations import catalog, manifest, pointer
+from outcrop.generations.layout import GenerationName
+from outcrop.generations.record import CollectionRecord
+from outcrop.ingest import BadRecord, Chunker, ProgressSink, Source, open_source
+from outcrop.model import Document, IndexKind, IndexSpec, Recipe
+from outcrop.retrieval.generation import pinned
+from outcrop.writes.accepting import Place, apply_pending
+from outcrop.writes.fitting import Fitter
+
+_log = logging.getLogger("outcrop")
+
+
+class Wanted(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """What a caller asks of a build; None leaves a thing as the active generation has it."""
+
+    source: str | os.PathLike[str] | Iterable[Document] | Iterable[Mapping[str, Any]] | None
+    embedder: str | Embedder | None
+    chunker: str | Chunker | None
+    analyzer: str | None
+    index: IndexKind | IndexSpec | None
+    engine: str
+    keep_writes: bool
+    on_error: OnError
+    on_skip: Callable[[BadRecord], None] | None
+    progress: ProgressSink | None
+    resume: bool
+    cancel: Event | None
+
+
+def build_generation(stage: Stage, record: CollectionRecord, wanted: Wanted) -> GenerationName:
+    """Build a generation beside the live one; on return it is ready and holds every write made meanwhile."""
+    mixed = mix(
+        stage.ingredients,
+        _to_follow(stage, record),
+        wanted.engine,
+        embedder=wanted.embedder,
+        chunker=wanted.chunker,
+        analyzer=wanted.analyzer,
+        index=wanted.index,
+    )
+    with _source(stage, wanted, mixed.recipe) as source:
+        plan = BuildPlan(
+            folder=stage.folder,
+            source=source,
+            recipe=mixed.recipe,
+            embedder=stage.cached(mixed.embedder),
+            chunker=mixed.chunker,
+            config=stage.config,
+            on_error=wanted.on_error,
+            on_skip=wanted.on_skip,
+            progress=wanted.progress,
+        )
+        return build(plan)
+
+
+def _to_follow(stage: Stage, record: CollectionRecord) -> CollectionRecord:
+    """What a build leaves as it is: the active generation's recipe, or the collection's own where that cannot be read."""
+    try:
+        name = pointer.read(stage.folder)
+        active = None if name is None else manifest.required(stage.folder.generation(name))
+    except Damaged as error:
+        _log.warning("%s; building collection %r with what it was created with", error, record.name)
+        active = None
+    return record if active is None else record.following(active.recipe)
+
+
+def begin(stage: Stage, generation: int) -> int:
+    """The sequence at which a build begins: that of the last write applied to the active generation. Later ones are held for it."""
+    with stage.writing(), stage.active() as live:
+        if live is None:
+            sequence = 0
+        else:
+            apply_pending(stage.journal, live)
+            sequence = live.target.documents.sequence()
+        stage.journal.hold(sequence, generation)
+    return sequence
+
+
+def place(stage: Stage, record: CollectionRecord, engine: str) -> Place:
+    """Where a collection's writes go."""
+
+    def unborn() -> Fitter:
+        mixed = mix(stage.ingredients, record, engine, embedder=None, chunker=None, analyzer=None, index=None)
+        return Fitter(recipe=mixed.recipe, embedder=lambda: stage.cached(mixed.embedder), chunker=lambda: mixed.chunker)
+
+    def first(recipe: Recipe) -> None:
+        mixed = mix(stage.ingredients, record, engine, embedder=None, chunker=None, analyzer=None, index=None)
+        make_first(stage, recipe, mixed.embedder)
+
+    return Place(journal=stage.journal, writing=stage.writing, live=stage.active, first=first, unborn=unborn)
+
+
+@contextmanager
+def _source(stage: Stage, wanted: Wanted, recipe: Recipe) -> Iterator[Source]:
+    if wanted.source is not None:
+        yield open_source(wanted.source)
+        return
+    opened = stage.openings.pin_active()
+    if opened is None:
+        ready = [one.number for one in catalog.generations(stage.folder)]
+        raise NothingToBuild(
+            f"collection {stage.folder.path.name!r} has no active generation whose documents could be built anew: give a source"
+            + (f", or promote generation {ready[-1]} first" if ready else ""),
+            collection=stage.folder.path.name,
+        )
+    with pinned(opened):
+        same_space = opened.manifest.recipe.embedder == recipe.embedder
+        yield OwnDocuments(opened.documents, opened.name.number, keep_vectors=same_space)

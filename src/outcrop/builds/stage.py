@@ -1,0 +1,71 @@
+"""Where a collection's generations are written and change places: what the steps of writes and promotions have at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import msgspec
+
+from outcrop.builds.ingredients import Ingredients
+from outcrop.config import Config
+from outcrop.embedding import CachedEmbedder, Embedder, EmbeddingCache
+from outcrop.generations import locks
+from outcrop.generations.journal import Journal
+from outcrop.generations.layout import CollectionFolder, GenerationName
+from outcrop.retrieval.generation import OpenGeneration, pinned
+from outcrop.retrieval.openings import Openings
+from outcrop.writes.accepting import Live
+from outcrop.writes.applying import Target
+from outcrop.writes.fitting import Fitter
+
+
+class Stage(msgspec.Struct, frozen=True, eq=False):
+    """One collection as those see it who change it."""
+
+    folder: CollectionFolder
+    config: Config
+    journal: Journal
+    ingredients: Ingredients
+    embedding_cache: EmbeddingCache
+    openings: Openings
+
+    @contextmanager
+    def opened(self, name: GenerationName) -> Iterator[tuple[OpenGeneration, Live]]:
+        """A generation, open and ready to be written for the time of the block."""
+        with pinned(self.openings.pin(name)) as opened:
+            yield opened, self.live(opened)
+
+    @contextmanager
+    def active(self) -> Iterator[Live | None]:
+        """The active generation, ready to be written for the time of the block; None if there is none."""
+        opened = self.openings.pin_active()
+        if opened is None:
+            yield None
+            return
+        with pinned(opened):
+            yield self.live(opened)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """The writer lock."""
+        with locks.writing(self.folder, self.config.lock_timeout_seconds):
+            yield
+
+    def live(self, opened: OpenGeneration) -> Live:
+        """An open generation as whoever writes to it needs it."""
+        recipe = opened.manifest.recipe
+        return Live(
+            target=Target(documents=opened.documents, writer=opened.writer, index=opened.index, recipe=recipe),
+            fitter=Fitter(
+                recipe=recipe,
+                embedder=lambda: self.cached(opened.embedder),
+                chunker=lambda: self.ingredients.chunker(recipe.chunker),
+            ),
+            applying=partial(locks.applying, self.folder.generation(opened.name), self.config.lock_timeout_seconds),
+        )
+
+    def cached(self, embedder: Embedder | None) -> Embedder | None:
+        """The embedder behind the database's cache."""
+        return None if embedder is None else CachedEmbedder(embedder, self.embedding_cache)

@@ -1,0 +1,255 @@
+"""Which generations this process has open: the active one, those that may soon be active, and those that lately were.
+
+A search must not pay for an opening. So a watching thread opens a generation when its manifest appears or when somebody intends to
+promote it, and keeps the newest earlier ones open for a rollback. It also lets go of those that are not needed any more: what a
+process has open, nobody deletes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from time import monotonic
+
+import msgspec
+
+from outcrop import forking
+from outcrop.config import Config
+from outcrop.errors import Closed, Damaged, OutcropError
+from outcrop.generations import catalog, pointer
+from outcrop.generations.journal import Journal
+from outcrop.generations.layout import ACTIVE, CollectionFolder, GenerationName
+from outcrop.retrieval.generation import OpenGeneration
+from outcrop.retrieval.hits import Degraded
+
+_log = logging.getLogger("outcrop")
+_OTHERS_OPEN_MAX = 4
+_WATCH_SECONDS = 0.1
+_IDLE_SECONDS = 30.0
+_RESCUES_MAX = 2
+
+
+class StandIn(msgspec.Struct, frozen=True):
+    """A generation that serves although another one is active, and why."""
+
+    name: GenerationName
+    degraded: Degraded
+
+
+class Openings:
+    """The generations of one collection that are open here. Safe from many threads; a forked child goes on with what it inherits.
+
+    `open_generation` opens one. `rescue` is called when the active one is damaged: it makes another one active, or names one that
+    can stand in without that, or raises.
+    """
+
+    def __init__(
+        self,
+        folder: CollectionFolder,
+        config: Config,
+        open_generation: Callable[[GenerationName], OpenGeneration],
+        rescue: Callable[[GenerationName, Damaged], StandIn | None],
+    ) -> None:
+        self.folder = folder
+        self._config = config
+        self._open_generation = open_generation
+        self._rescue = rescue
+        self._active_path = os.path.join(folder.path, ACTIVE)
+        self._lock = forking.lock()
+        self._opening = forking.lock()
+        self._current: tuple[str, OpenGeneration] | None = None
+        self._others: dict[GenerationName, OpenGeneration] = {}
+        self._used_at: dict[GenerationName, float] = {}
+        self._watched_by: int | None = None
+        self.closed = False
+        self.degraded: Degraded | None = None
+
+    def pin_active(self, *, rescue: bool = True) -> OpenGeneration | None:
+        """The active generation, pinned: whoever asked unpins it. None if nothing was ever promoted.
+
+        A damaged one is replaced if possible; without `rescue`, `Damaged` is raised at once.
+        """
+        while True:
+            opened = self._active(rescues=0 if rescue else _RESCUES_MAX)
+            if opened is None or opened.pin():
+                return opened
+
+    def pin(self, name: GenerationName) -> OpenGeneration:
+        """A generation, pinned. Raises `Damaged`, `UnknownGeneration` if it was removed meanwhile."""
+        while True:
+            opened = self._other(name)
+            if opened.pin():
+                return opened
+
+    def close(self) -> None:
+        """Let go of all of them; searches that are running end first. Idempotent."""
+        with self._lock:
+            self.closed = True
+            opened = [*self._others.values(), *([self._current[1]] if self._current else [])]
+            self._others, self._current = {}, None
+        for one in opened:
+            one.retire()
+
+    def watch(self) -> None:
+        """One look around: open what may soon be active, let go of what is not needed."""
+        active = catalog.active_or_none(self.folder)
+        wanted = self._wanted(active)
+        for name in wanted:
+            if name != active:
+                self._other(name)
+        now = monotonic()
+        with self._lock:
+            for name in wanted:
+                self._used_at[name] = now
+            idle = [
+                name
+                for name, one in self._others.items()
+                if not one.searches and now - self._used_at.get(name, now) > _IDLE_SECONDS
+            ]
+            retired = [self._others.pop(name) for name in idle]
+        for one in retired:
+            one.retire()
+        if active is not None:
+            self._active()  # a process that does not search must not keep an old one from being collected
+
+    def warm(self) -> list[GenerationName]:
+        """The newest of the generations that were active before: those that are kept caught up and open."""
+        active = catalog.active_or_none(self.folder)
+        if active is None or not self._config.warm_generations:
+            return []
+        done = catalog.done_promotions(self.folder)
+        earlier = [one.generation for one in reversed(done) if one.generation != active.number]
+        numbers = list(dict.fromkeys(earlier))[: self._config.warm_generations]
+        return [name for name in self.folder.names() if name.number in numbers and catalog.is_usable(self.folder, name)]
+
+    def _wanted(self, active: GenerationName | None) -> list[GenerationName]:
+        """What is worth keeping open besides the active one: the newest earlier ones, a newer ready one, an intended one."""
+        if active is None:
+            return []
+        promotions = Journal(self.folder.journal).promotions()
+        promoted = {one.generation for one in promotions}
+        intended = [promotions[-1].generation] if promotions and promotions[-1].done_at is None else []
+        newer = [name for name in self.folder.names() if name.number > active.number and name.number not in promoted][-1:]
+        intended_ones = [name for name in self.folder.names() if name.number in intended]
+        return [*self.warm(), *(name for name in (*newer, *intended_ones) if catalog.is_usable(self.folder, name))]
+
+    def _active(self, rescues: int = 0) -> OpenGeneration | None:
+        """The active generation, opened anew if another one was promoted since, by whatever process."""
+        target = pointer.read_raw(self._active_path)
+        current = self._current
+        if current is not None and current[0] == target:
+            return current[1]
+        if self.closed:
+            raise Closed(f"collection {self.folder.path.name!r} is closed", collection=self.folder.path.name)
+        if target is None:
+            return None
+        name = pointer.parse_target(self.folder, target)
+        degraded = None
+        try:
+            opened = self._other(name)
+        except Damaged as error:
+            if pointer.read_raw(self._active_path) != target:  # it was left, and collected
+                return self._active(rescues)
+            if rescues >= _RESCUES_MAX:
+                raise
+            stand_in = self._rescue(name, error)
+            if stand_in is None:
+                return self._active(rescues + 1)
+            opened, degraded = self._other(stand_in.name), stand_in.degraded
+        self._become_current(target, opened, degraded)
+        return opened
+
+    def _become_current(self, target: str, opened: OpenGeneration, degraded: Degraded | None) -> None:
+        degraded = self._replaced_a_damaged_one(opened.name) if degraded is None else degraded
+        with self._lock:
+            if self.closed:
+                opened.retire()
+                raise Closed(f"collection {self.folder.path.name!r} is closed", collection=self.folder.path.name)
+            if opened.retired:  # made room for another one meanwhile: the caller tries again
+                return
+            previous, self._current, self.degraded = self._current, (target, opened), degraded
+            self._others.pop(opened.name, None)
+            if previous is not None and previous[1] is not opened:
+                self._keep(previous[1])
+        self._begin_watching()
+
+    def _replaced_a_damaged_one(self, name: GenerationName) -> Degraded | None:
+        promotions = catalog.done_promotions(self.folder)
+        if not promotions or promotions[-1].kind != "quarantine" or promotions[-1].generation != name.number:
+            return None
+        last = promotions[-1]
+        reason = f"generation {last.previous} is damaged; generation {name.number} serves instead"
+        return Degraded(reason=reason, since=last.intended_at)
+
+    def _other(self, name: GenerationName) -> OpenGeneration:
+        """A generation, opened at most once at a time."""
+        with self._lock:
+            found = self._found(name)
+        if found is not None:
+            return found
+        with self._opening:
+            with self._lock:
+                found = self._found(name)
+            if found is not None:
+                return found
+            if self.closed:
+                raise Closed(f"collection {self.folder.path.name!r} is closed", collection=self.folder.path.name)
+            opened = self._open_generation(name)
+            with self._lock:
+                self._keep(opened)
+            return opened
+
+    def _found(self, name: GenerationName) -> OpenGeneration | None:
+        self._used_at[name] = monotonic()
+        if self._current is not None and self._current[1].name == name:
+            return self._current[1]
+        return self._others.get(name)
+
+    def _keep(self, opened: OpenGeneration) -> None:
+        """Keep one open besides the active one, in the place of the one used longest ago if there are many."""
+        self._used_at[opened.name] = monotonic()
+        self._others[opened.name] = opened
+        while len(self._others) > _OTHERS_OPEN_MAX:
+            oldest = min(self._others, key=lambda name: self._used_at.get(name, 0.0))
+            self._others.pop(oldest).retire()
+
+    def _begin_watching(self) -> None:
+        if not self._config.background or self._watched_by == os.getpid():
+            return
+        self._watched_by = os.getpid()
+        threading.Thread(target=_watch, args=(weakref.ref(self),), name="outcrop-watch", daemon=True).start()
+
+
+def _watch(watched: weakref.ref[Openings]) -> None:
+    """Look around until the collection is closed or forgotten."""
+    pause = threading.Event()
+    seen: tuple[object, ...] = ()
+    while not pause.wait(_WATCH_SECONDS):
+        openings = watched()
+        if openings is None or openings.closed:
+            return
+        now = _state(openings)
+        if now == seen and int(monotonic() / _WATCH_SECONDS) % 50:
+            continue
+        seen = now
+        try:
+            openings.watch()
+        except OutcropError as error:
+            _log.debug("%s", error)
+        del openings
+
+
+def _state(openings: Openings) -> tuple[object, ...]:
+    """What changes when somebody builds or intends to promote: cheap to ask."""
+    folder = openings.folder
+    log = folder.journal.with_name(f"{folder.journal.name}-wal")
+    stamps = []
+    for path in (folder.path, folder.generations, folder.journal, log, *folder.generations.glob("*")):
+        try:
+            stamps.append(path.stat().st_mtime_ns)
+        except OSError:
+            stamps.append(0)
+    return tuple(stamps)
