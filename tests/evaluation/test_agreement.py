@@ -44,6 +44,11 @@ def test_rankings_of_different_length_by_hand() -> None:
     assert rank_biased_overlap(["a", "b"], ["a", "c", "b"], 0.5) == pytest.approx(0.833333, abs=1e-6)
 
 
+def test_one_document_moved_down_by_hand() -> None:
+    # X = 0, 1, 2, 4, 5: 0.9^5 + 1/9 * (0.5 * 0.9^2 + 2/3 * 0.9^3 + 0.9^4 + 0.9^5)
+    assert rank_biased_overlap(list("abcde"), list("bcdae")) == pytest.approx(0.828)
+
+
 def test_a_prefix_of_a_ranking_agrees_wholly() -> None:
     # the paper's reason for extrapolating: nothing of what both have seen differs
     assert rank_biased_overlap(["a", "b", "c"], ["a", "b", "c", "d", "e", "f"]) == pytest.approx(1.0)
