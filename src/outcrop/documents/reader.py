@@ -14,6 +14,7 @@ import numpy as np
 from outcrop.documents import rows as decoding
 from outcrop.documents.rows import Changes, Counts, Head, PartRow, StoredDocument, TailRow, View
 from outcrop.documents.schema import FILE_NAME, check, missing
+from outcrop.errors import Damaged
 from outcrop.model import Chunk, Document
 from outcrop.sqlite_files import Connections
 
@@ -109,6 +110,16 @@ class Documents:
         while page := self._connections.fetch_all(statement, (after, 16 * _SCAN_PAGE)):
             yield from (one for (one,) in page)
             after = page[-1][0]
+
+    def metadata_of(self, slots: Sequence[int]) -> list[dict[str, Any]]:
+        """The metadata of the chunks in these slots, in the order asked. Raises `Damaged` if one is not there."""
+        found: dict[int, bytes] = {}
+        for page in _pages(slots):
+            found.update(self._connections.fetch_all(_metadata_statement(len(page)), page))
+        try:
+            return [decoding.decode_metadata(found[slot]) for slot in slots]
+        except KeyError as error:
+            raise Damaged(f"{self.path} lacks the chunk in slot {error}, which a part has; run verify", path=self.path) from None
 
     def written_since(self, sequence: int) -> tuple[list[str], list[str]]:
         """Ids of the documents alive that were written after `sequence`, and of those that ended after it and are gone."""
@@ -237,6 +248,12 @@ def _parts(connection: sqlite3.Connection) -> list[PartRow]:
 
 def _pages(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (values[start : start + _IDS_PER_STATEMENT] for start in range(0, len(values), _IDS_PER_STATEMENT))
+
+
+@lru_cache(maxsize=256)
+def _metadata_statement(count: int) -> str:
+    marks = ",".join("?" * count)
+    return f"SELECT c.slot, d.metadata FROM chunks c JOIN documents d ON d.row = c.document WHERE c.slot IN ({marks})"  # noqa: S608
 
 
 @lru_cache(maxsize=256)

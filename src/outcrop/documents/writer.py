@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -126,14 +127,17 @@ class DocumentsWriter:
     def mark(self, at: float) -> None:
         """Note that the head is where it is at the time `at` (seconds since 1970)."""
         with mapped_errors(self.path), transaction(self._connection):
-            self._connection.execute("INSERT INTO marks SELECT sequence, ? FROM head", (at,))
+            self._connection.execute(
+                "INSERT INTO marks SELECT sequence, ? FROM head WHERE sequence > (SELECT coalesce(max(sequence), -1) FROM marks)",
+                (at,),
+            )
 
     def purgeable(self, before: float) -> int | None:
-        """The highest sequence that was the head before the time `before`; older marks are forgotten. None if there is none."""
+        """The highest sequence known to have been the head at the time `before`; older marks are forgotten. None if none is."""
         with mapped_errors(self.path), transaction(self._connection):
-            found: int | None = self._connection.execute("SELECT max(sequence) FROM marks WHERE at < ?", (before,)).fetchone()[0]
+            found: int | None = self._connection.execute("SELECT max(sequence) FROM marks WHERE at <= ?", (before,)).fetchone()[0]
             if found is not None:
-                self._connection.execute("DELETE FROM marks WHERE at < ? AND sequence < ?", (before, found))
+                self._connection.execute("DELETE FROM marks WHERE sequence < ?", (found,))
         return found
 
     def purge(self, slots: Sequence[int], until: int) -> None:
@@ -142,11 +146,14 @@ class DocumentsWriter:
         Of a document that ended only that it was there remains.
         """
         with mapped_errors(self.path), transaction(self._connection):
+            found = (self._connection.execute("SELECT document FROM chunks WHERE slot = ?", (slot,)).fetchall() for slot in slots)
+            documents = {row for (row,) in chain.from_iterable(found)}
             self._connection.executemany("DELETE FROM chunks WHERE slot = ? AND died IS NOT NULL", [(slot,) for slot in slots])
             self._connection.executemany("DELETE FROM unembedded WHERE slot = ?", [(slot,) for slot in slots])
-            self._connection.execute(
+            self._connection.executemany(
                 "UPDATE documents SET title = NULL, source = NULL, text = '', metadata = '{}', vector = NULL"
-                " WHERE died IS NOT NULL AND text IS NOT '' AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.document = row)"
+                " WHERE row = ? AND died IS NOT NULL AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.document = row)",
+                [(row,) for row in sorted(documents)],
             )
             self._connection.execute("UPDATE head SET purged = max(purged, ?)", (until,))
 

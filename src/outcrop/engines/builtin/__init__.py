@@ -1,5 +1,6 @@
 """The built-in engine."""
 
 from outcrop.engines.builtin.index import BuiltinEngine, BuiltinIndex
+from outcrop.engines.builtin.snapshot import BuiltinSnapshot
 
-__all__ = ["BuiltinEngine", "BuiltinIndex"]
+__all__ = ["BuiltinEngine", "BuiltinIndex", "BuiltinSnapshot"]

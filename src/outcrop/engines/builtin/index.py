@@ -7,14 +7,15 @@ from contextlib import closing
 from pathlib import Path
 
 from outcrop import files
-from outcrop.documents import Documents
+from outcrop.documents import Documents, PartRow
+from outcrop.engines.builtin import absorbing
 from outcrop.engines.builtin.building import Building
 from outcrop.engines.builtin.serving import TEXT, Serving
 from outcrop.engines.builtin.snapshot import BuiltinSnapshot
 from outcrop.engines.builtin.text import TextReader
 from outcrop.engines.builtin.text_writer import TextWriter
 from outcrop.engines.protocol import KEEP_SECONDS, Availability, IndexedChunk, IndexStats, Publishing
-from outcrop.errors import Closed, IllegalState
+from outcrop.errors import Closed, IllegalState, OutcropError
 from outcrop.model import Capabilities, Recipe
 
 _FLOAT_BYTES = 4
@@ -38,38 +39,41 @@ class BuiltinEngine:
 
     def create(self, recipe: Recipe, directory: Path) -> BuiltinIndex:
         """An empty index for a new generation."""
-        rows = _PART_ROWS_MAX_WITHOUT_VECTORS
-        if recipe.dimension is not None:
-            rows = max(1, min(self._part_bytes_max // (recipe.dimension * _FLOAT_BYTES), _PART_ROWS_MAX))
-        return BuiltinIndex(directory, recipe, building=Building(directory, recipe, rows))
+        rows_max = self._part_rows_max(recipe)
+        return BuiltinIndex(directory, recipe, rows_max, Building(directory, recipe, rows_max))
 
     def open(self, recipe: Recipe, directory: Path) -> BuiltinIndex:
         """The sealed index of an existing generation; everything is memory-mapped, so size does not matter."""
-        return BuiltinIndex(directory, recipe, serving=Serving(directory, recipe))
+        return BuiltinIndex(directory, recipe, self._part_rows_max(recipe), Serving(directory, recipe))
 
     def verify(self, recipe: Recipe, directory: Path) -> None:
         """Compare the parts' files with their checksums, and the text index's with those that Tantivy keeps in them."""
         with closing(Documents(directory)) as documents:
-            for part in documents.parts():
-                for fact in part.files:
-                    files.check_file(directory, fact)
+            verified: set[str] = set()
+            while parts := [part for part in documents.parts() if part.uuid not in verified]:  # they may be merged meanwhile
+                _verify_part(documents, directory, parts[0])
+                verified.add(parts[0].uuid)
         with closing(TextReader.open(directory / TEXT, recipe.analyzer)) as text:
             text.verify()
 
     def drop(self, recipe: Recipe, directory: Path) -> None:
         """Nothing lies outside the generation's folder."""
 
+    def _part_rows_max(self, recipe: Recipe) -> int:
+        if recipe.dimension is None:
+            return _PART_ROWS_MAX_WITHOUT_VECTORS
+        return max(1, min(self._part_bytes_max // (recipe.dimension * _FLOAT_BYTES), _PART_ROWS_MAX))
+
 
 class BuiltinIndex:
     """One generation's index: first building, then, once sealed, serving."""
 
-    def __init__(
-        self, directory: Path, recipe: Recipe, *, building: Building | None = None, serving: Serving | None = None
-    ) -> None:
+    def __init__(self, directory: Path, recipe: Recipe, part_rows_max: int, state: Building | Serving) -> None:
         self._directory = directory
         self._recipe = recipe
-        self._building = building
-        self._serving = serving
+        self._part_rows_max = part_rows_max
+        self._building = state if isinstance(state, Building) else None
+        self._serving = state if isinstance(state, Serving) else None
 
     def __repr__(self) -> str:
         state = "serving" if self._serving else "building" if self._building else "closed"
@@ -103,7 +107,14 @@ class BuiltinIndex:
         self, publishing: Publishing, *, keep_seconds: float = KEEP_SECONDS, floor: int | None = None, timeout_seconds: float = 0.0
     ) -> int:
         """Write a part from the tail, merge parts, remove what no row lists, and forget chunks that ended long ago."""
-        return 0
+        return absorbing.absorb(
+            self._open(),
+            publishing,
+            rows_max=self._part_rows_max,
+            keep_seconds=keep_seconds,
+            floor=floor,
+            timeout_seconds=timeout_seconds,
+        )
 
     def stats(self) -> IndexStats:
         """What the index holds."""
@@ -123,3 +134,13 @@ class BuiltinIndex:
         if serving is None:
             raise Closed(f"the index in {self._directory} is {'still being built' if self._building else 'closed'}")
         return serving
+
+
+def _verify_part(documents: Documents, directory: Path, part: PartRow) -> None:
+    """Read the files of a part; what is wrong with one that is not listed any more is no fault."""
+    try:
+        for fact in part.files:
+            files.check_file(directory, fact)
+    except OutcropError:
+        if any(listed.uuid == part.uuid for listed in documents.parts()):
+            raise
