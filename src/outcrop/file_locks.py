@@ -1,7 +1,8 @@
 """The operating system's locks on whole files: exclusive or shared, without waiting.
 
 Such a lock belongs to an open file. So two openings in one process exclude each other as those of two processes do, and the system
-drops the lock when the last copy of the descriptor is closed, however its process ends. A forked child has copies.
+drops the lock when the last copy of the descriptor is closed, however its process ends. A forked child has copies, and closes them
+at once unless told otherwise: a lock must not outlive its owner.
 """
 
 from __future__ import annotations
@@ -52,9 +53,13 @@ else:
         fcntl.flock(file, fcntl.LOCK_UN)
 
 
-def opened(path: Path, *, writable: bool) -> io.FileIO:
-    """The file, made if it is not there. Raises `OSError`."""
-    return io.FileIO(path, "r+" if writable else "r", opener=_opened_or_made)
+def opened(path: Path, *, writable: bool, inherited: bool = False) -> io.FileIO:
+    """The file, made if it is not there. A forked child finds it closed, unless `inherited`. Raises `OSError`."""
+    with forking.undisturbed():  # or a child could inherit it unknown
+        file = io.FileIO(path, "r+" if writable else "r", opener=_opened_or_made)
+        if not inherited:
+            forking.in_child(file, io.FileIO.close)
+    return file
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def take(directory: Path) -> Lease | None:
     with storage_errors(path):
         while time.monotonic() < deadline:
             try:
-                file = file_locks.opened(path, writable=False)
+                file = file_locks.opened(path, writable=False, inherited=True)
             except FileNotFoundError:
                 return None
             except OSError as error:

@@ -12,7 +12,6 @@ import io
 import os
 import socket
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from outcrop import file_locks, forking
+from outcrop import file_locks
 from outcrop.errors import CollectionLocked
 from outcrop.files import storage_errors
 from outcrop.generations.layout import CollectionFolder
@@ -81,39 +80,18 @@ def applying(directory: Path, timeout_seconds: float) -> Iterator[None]:
         yield
 
 
-class _Open:
-    """The lock files that this process has open. A forked child closes its copies, or the lock would outlive its owner."""
-
-    def __init__(self) -> None:
-        self._files: weakref.WeakSet[io.FileIO] = weakref.WeakSet()
-        forking.in_child(self, _Open._close_all)
-
-    def add(self, path: Path) -> io.FileIO:
-        with forking.undisturbed():  # or a child could inherit it unknown
-            file = file_locks.opened(path, writable=True)
-            self._files.add(file)
-        return file
-
-    def _close_all(self) -> None:
-        for file in self._files:
-            file.close()
-
-
-_open = _Open()
-
-
 def _acquired(path: Path, deadline: float) -> io.FileIO | None:
     """The lock file, open and locked; None if that did not come about in time."""
     pause = _POLLED_SECONDS_MIN
     with storage_errors(path):
-        file = _open.add(path)
+        file = file_locks.opened(path, writable=True)
         try:
             while True:
                 if file_locks.lock(file):
                     if file_locks.is_at(file, path):
                         return file
                     file.close()  # renamed away with its folder
-                    file = _open.add(path)
+                    file = file_locks.opened(path, writable=True)
                     continue
                 left = deadline - time.monotonic()
                 if left <= 0:

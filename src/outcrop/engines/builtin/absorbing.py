@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from outcrop import file_locks, files, forking
+from outcrop import file_locks, files
 from outcrop.documents import DocumentsWriter, PartRow
 from outcrop.engines.builtin.parts import PARTS, LivePart, PartWriter, unlisted
 from outcrop.engines.builtin.serving import Serving
@@ -167,12 +167,10 @@ def _alone(directory: Path, timeout_seconds: float) -> Iterator[bool]:
 
 
 class _Held:
-    """The lock file. A forked child closes its copy, or the lock would outlive its owner."""
+    """The lock file."""
 
     def __init__(self, path: Path) -> None:
-        with forking.undisturbed():
-            self._file = file_locks.opened(path, writable=True)
-            forking.in_child(self, _Held._forget)
+        self._file = file_locks.opened(path, writable=True)
 
     def locked(self, deadline: float) -> bool:
         while not file_locks.lock(self._file):
@@ -185,9 +183,6 @@ class _Held:
         if not self._file.closed:
             with self._file:
                 file_locks.unlock(self._file)
-
-    def _forget(self) -> None:
-        self._file.close()
 
 
 def _living(live: LivePart) -> int:
