@@ -61,21 +61,14 @@ class Documents:
 
     def stored(self, ids: Sequence[str]) -> list[StoredDocument]:
         """The living documents with these ids as they are stored, in the order asked; unknown ids are left out."""
-        found = {}
-        for document_id in ids:
+        found: dict[str, StoredDocument] = {}
+        for page in _pages(ids):
             with self._reading() as connection:
-                row = connection.execute(_DOCUMENT + "d.died IS NULL AND d.id = ?", (document_id,)).fetchone()
-                if row is None:
-                    continue
-                statement = _CHUNK.format(", c.vector", "c.document = ? ORDER BY c.ordinal")
-                chunks = connection.execute(statement, (row[-1],)).fetchall()
-            found[document_id] = StoredDocument(
-                row=row[-1],
-                document=decoding.document(row[:-1]),
-                chunks=[decoding.chunk(one[:-1]) for one in chunks],
-                vectors={one[0]: decoding.as_vector(one[-1]) for one in chunks if one[-1] is not None},
-            )
-        return list(found.values())
+                condition = f"d.died IS NULL AND d.id IN ({','.join('?' * len(page))})"
+                documents = connection.execute(_DOCUMENT + condition, page).fetchall()
+                chunks = connection.execute(_chunks_statement(len(documents)), [row[-1] for row in documents]).fetchall()
+            found |= {one.document.id: one for one in decoding.stored(documents, chunks)}
+        return [found[document_id] for document_id in dict.fromkeys(ids) if document_id in found]
 
     def scan(self, at: int | None = None) -> Iterator[Document]:
         """Every living document in the order of writing, read in short pages so that no transaction stays open.
@@ -133,6 +126,15 @@ class Documents:
                 (sequence,),
             ).fetchall()
         return [one for (one,) in put], [one for (one,) in gone]
+
+    def gone_ids(self) -> Iterator[str]:
+        """The id of every document that was there and is not any more, in the order of the ids. Read in one transaction."""
+        with self._reading() as connection:
+            for (document_id,) in connection.execute(
+                "SELECT DISTINCT id FROM documents a WHERE died IS NOT NULL"
+                " AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.id = a.id AND b.died IS NULL) ORDER BY id"
+            ):
+                yield document_id
 
     def counts(self) -> Counts:
         """How many living documents and chunks there are."""
@@ -259,3 +261,9 @@ def _metadata_statement(count: int) -> str:
 @lru_cache(maxsize=256)
 def _fetch_statement(count: int) -> str:
     return _CHUNK.format("", f"c.slot IN ({','.join('?' * count)})")
+
+
+@lru_cache(maxsize=256)
+def _chunks_statement(count: int) -> str:
+    columns = "document, slot, ordinal, text, heading, page, start, stop, vector"
+    return f"SELECT {columns} FROM chunks WHERE document IN ({','.join('?' * count)}) ORDER BY document, ordinal"  # noqa: S608

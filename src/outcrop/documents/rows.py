@@ -56,7 +56,7 @@ class StoredDocument(msgspec.Struct, frozen=True, eq=False):
 
     row: int
     document: Document
-    chunks: Sequence[Chunk]
+    chunks: list[Chunk]
     vectors: dict[int, NDArray[np.float32]]
 
 
@@ -156,6 +156,20 @@ def document(values: tuple[Any, ...]) -> Document:
     """A document from the columns of the reader's statements."""
     document_id, text, title, source, metadata, vector = values
     return Document(document_id, text, title, source, decode_metadata(metadata), None if vector is None else as_vector(vector))
+
+
+def stored(documents: Sequence[tuple[Any, ...]], chunks: Sequence[tuple[Any, ...]]) -> list[StoredDocument]:
+    """Documents with their chunks, from the columns of the reader's statements; chunks are ordered by document and ordinal."""
+    made = {}
+    for *values, row in documents:
+        made[row] = StoredDocument(row=row, document=document(tuple(values)), chunks=[], vectors={})
+    for row, slot, ordinal, text, heading, page, start, stop, vector in chunks:
+        of, one = made[row].document, made[row]
+        chunk = Chunk(slot, of.id, ordinal, text, of.title, of.source, of.metadata, heading, page, start, stop)
+        one.chunks.append(chunk)
+        if vector is not None:
+            one.vectors[slot] = as_vector(vector)
+    return list(made.values())
 
 
 def part_facts(part: PartRow) -> bytes:
