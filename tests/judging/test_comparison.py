@@ -211,6 +211,14 @@ def test_given_vectors_cannot_be_searched_with_a_text_and_a_note_says_so(db: Dat
     assert collection.compare(1, 1).notes == ()
 
 
+def test_a_generation_that_is_behind_is_compared_as_it_is_and_a_note_says_so(varied: Collection) -> None:
+    varied.upsert([Document("new", "granite")])
+    found = varied.compare(2, 1)
+    assert "new" in found.documents.appeared.examples
+    (note,) = found.notes
+    assert note.startswith("generation 2 holds the writes up to 0, generation 1 those up to 1: ")
+
+
 def test_a_comparison_is_a_table_and_comes_back_from_json(varied: Collection) -> None:
     found = varied.compare(1, 2, ["granite slate", {"query": "tuff", "relevant": {"d60": 1}}])
     again = msgspec.convert(json.loads(json.dumps(found.to_dict())), Comparison)

@@ -14,7 +14,7 @@ from outcrop.errors import OutcropError
 from outcrop.evaluation import JudgedQueries, overlap, paired_bootstrap
 from outcrop.judging.answers import Answers, answers
 from outcrop.judging.custom import custom_check, in_words
-from outcrop.judging.differences import missing, sampled
+from outcrop.judging.differences import sampled, vanished
 from outcrop.judging.gate import Gate
 from outcrop.judging.latency import interleaved
 from outcrop.judging.queries import only
@@ -137,7 +137,7 @@ def _lacking(side: Side, ids: tuple[str, ...]) -> Iterator[str]:
 
 
 def _vanished(case: _Case, active: Side) -> _Found:
-    lacking = missing(active.documents, case.candidate.documents)
+    lacking = vanished(active.documents, case.candidate.documents)
     before = active.documents.counts().documents
     share = lacking.count / before if before else 0.0
     text = f"{lacking.count:,} of {before:,}, {share:.1%}{named_ids(lacking.examples, lacking.count)}"

@@ -35,7 +35,7 @@ def compare(
         recipe=recipe_changes(a.info.recipe, b.info.recipe),
         documents=document_changes(a.documents, b.documents),
         queries=None if queries is None or before is None or after is None else _changes(queries, before, after, k),
-        notes=() if queries is None else (*_notes(a), *_notes(b)),
+        notes=(*_behind(a, b), *(() if queries is None else (*_given(a), *_given(b)))),
     )
 
 
@@ -84,8 +84,17 @@ def _query(query_id: str, text: str, a: Answers, b: Answers, k: int) -> QueryCom
     )
 
 
-def _notes(side: Side) -> list[str]:
-    """What the figures do not show: a generation whose vectors came with its documents cannot embed a query."""
+def _behind(*sides: Side) -> list[str]:
+    """A generation that does not serve is not given every write at once."""
+    (before, late), (after, early) = sorted((side.documents.sequence(), side.info.number) for side in sides)
+    if before == after:
+        return []
+    told = f"generation {late} holds the writes up to {before}, generation {early} those up to {after}: what lies between is"
+    return [f"{told} carried over when it is promoted, and is a difference here"]
+
+
+def _given(side: Side) -> list[str]:
+    """A generation whose vectors came with its documents cannot embed a query."""
     recipe = side.info.recipe
     if recipe.dimension is None or recipe.embedder is not None:
         return []

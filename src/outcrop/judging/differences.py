@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 
 from outcrop.documents import Documents
 from outcrop.judging.comparison import DocumentChanges, IdSample
@@ -28,9 +28,20 @@ def marked(ids: Iterable[str], others: Iterable[str]) -> Iterator[tuple[str, boo
         yield one, one == other
 
 
-def missing(of: Documents, among: Documents) -> IdSample:
-    """The documents of one that the other has not. Reads every id of both, and nothing else."""
-    return sampled(one for one, there in marked(of.ids(), among.ids()) if not there)
+def missing(of: Documents, among: Documents) -> Iterator[str]:
+    """The ids of one that the other has not, in their order. Reads every id of both, and nothing else."""
+    return (one for one, there in marked(of.ids(), among.ids()) if not there)
+
+
+def vanished(active: Documents, candidate: Documents) -> IdSample:
+    """The documents of the active generation that the candidate lacks, but for those that the candidate will be given yet.
+
+    Writes go on while this is read, and the candidate is given them when it is promoted: they are no loss.
+    """
+    caught_up = candidate.sequence()
+    lacking = list(missing(active, candidate))
+    later = frozenset(chain(*active.written_since(caught_up))) if lacking else frozenset()
+    return sampled(one for one in lacking if one not in later)
 
 
 def sampled(ids: Iterable[str]) -> IdSample:
@@ -49,7 +60,10 @@ def document_changes(a: Documents, b: Documents) -> DocumentChanges:
         if (before.source, before.metadata) != (after.source, after.metadata):
             metadata.add(before.id)
     return DocumentChanges(
-        appeared=missing(b, a), vanished=missing(a, b), text_changed=texts.sample(), metadata_changed=metadata.sample()
+        appeared=sampled(missing(b, a)),
+        vanished=sampled(missing(a, b)),
+        text_changed=texts.sample(),
+        metadata_changed=metadata.sample(),
     )
 
 
