@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outcrop import files
-from outcrop.writes.preparing import Batch, Prepared, Preparer, batches
 from outcrop.builds.verification import verify
 from outcrop.builds.writing import Writer
 from outcrop.config import Config
@@ -29,13 +28,18 @@ from outcrop.generations.layout import FORMAT, MANIFEST, CollectionFolder, Gener
 from outcrop.generations.manifest import Manifest, Probe
 from outcrop.ingest import BadRecord, Chunker, Meter, ProgressSink, Source, staged
 from outcrop.model import Recipe
+from outcrop.writes.preparing import Batch, Prepared, Preparer, batches
 
 OnError = Literal["stop", "skip"]
 _QUEUED_BATCHES = 4
 
 
 class BuildPlan(msgspec.Struct, frozen=True, eq=False):
-    """Everything a build needs to know. `recipe.dimension` may still be open: the first document's vector settles it."""
+    """Everything a build needs to know. `recipe.dimension` may still be open: the first document's vector settles it.
+
+    `begin` is given the generation's number before anything is read: it says at which sequence the build begins, and holds what is
+    written from then on. `catch_up` brings the sealed generation to the journal's end.
+    """
 
     folder: CollectionFolder
     source: Source
@@ -46,6 +50,8 @@ class BuildPlan(msgspec.Struct, frozen=True, eq=False):
     on_error: OnError
     on_skip: Callable[[BadRecord], None] | None
     progress: ProgressSink | None
+    begin: Callable[[int], int]
+    catch_up: Callable[[GenerationName, Recipe], None]
 
 
 def build(plan: BuildPlan) -> GenerationName:
@@ -55,26 +61,30 @@ def build(plan: BuildPlan) -> GenerationName:
     """
     with locks.held(plan.folder.build_lock, timeout_seconds=plan.config.lock_timeout_seconds, action="being built"):
         _remove_abandoned(plan.folder)
-        preparer = Preparer(plan.recipe, plan.embedder, plan.chunker)
-        read = batches(plan.source, plan.config.batch_documents)
-        begun = _until_a_document(read)
-        if not begun:
-            raise NothingToBuild(f"{plan.source.description} holds no documents", source=plan.source.description)
-        recipe = preparer.settle(begun[-1])
-        name = Journal(plan.folder.journal).next_generation()
+        journal = Journal(plan.folder.journal)
+        name = journal.next_generation()
         directory = plan.folder.generation(name)
-        with files.storage_errors(directory):
-            directory.mkdir(parents=True)
         try:
+            sequence = plan.begin(name.number)
+            preparer = Preparer(plan.recipe, plan.embedder, plan.chunker)
+            read = batches(plan.source, plan.config.batch_documents)
+            begun = _until_a_document(read)
+            if not begun:
+                raise NothingToBuild(f"{plan.source.description} holds no documents", source=plan.source.description)
+            recipe = preparer.settle(begun[-1])
+            with files.storage_errors(directory):
+                directory.mkdir(parents=True)
             with closing(staged(chain(begun, read), preparer.chunk, preparer.embed, queue_size=_QUEUED_BATCHES)) as prepared:
-                _fill(plan, recipe, name, prepared)
+                _fill(plan, recipe, name, prepared, sequence=sequence)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
+            journal.release(name.number)
             raise
+        journal.release(name.number)
     return name
 
 
-def _fill(plan: BuildPlan, recipe: Recipe, name: GenerationName, prepared: Iterator[Prepared]) -> None:
+def _fill(plan: BuildPlan, recipe: Recipe, name: GenerationName, prepared: Iterator[Prepared], *, sequence: int) -> None:
     began = monotonic()
     directory = plan.folder.generation(name)
     meter = Meter(plan.progress, size_bytes=plan.source.size_bytes, document_count=plan.source.document_count)
@@ -82,7 +92,7 @@ def _fill(plan: BuildPlan, recipe: Recipe, name: GenerationName, prepared: Itera
     with closing(DocumentsWriter.create(directory)) as documents:
         index = registry.engine(recipe.engine, plan.config).create(recipe, directory)
         try:
-            writer = Writer(documents, index, on_error=plan.on_error, on_skip=plan.on_skip)
+            writer = Writer(documents, index, sequence=sequence, on_error=plan.on_error, on_skip=plan.on_skip)
             for batch in prepared:
                 wrote = writer.write(batch)
                 meter.advance(
@@ -93,22 +103,33 @@ def _fill(plan: BuildPlan, recipe: Recipe, name: GenerationName, prepared: Itera
                     f"{plan.source.description} holds no usable document ({writer.skipped} were skipped)", skipped=writer.skipped
                 )
             meter.begin("index")
-            documents.seal(sequence=0)
+            documents.seal(sequence=sequence)
             stats = index.seal()
             meter.begin("verify")
             with closing(Documents(directory)) as stored:
                 verify(index, stored, writer.counts, analyzer=recipe.analyzer)
-                _write_manifest(plan, recipe, name, writer=writer, stats=stats, stored=stored, seconds=monotonic() - began)
+                meter.begin("catch up")
+                plan.catch_up(name, recipe)
+                seconds = monotonic() - began
+                _write_manifest(plan, recipe, name, writer=writer, stats=stats, stored=stored, seconds=seconds, sequence=sequence)
         finally:
             index.close()
     meter.finish()
 
 
 def _write_manifest(
-    plan: BuildPlan, recipe: Recipe, name: GenerationName, *, writer: Writer, stats: IndexStats, stored: Documents, seconds: float
+    plan: BuildPlan,
+    recipe: Recipe,
+    name: GenerationName,
+    *,
+    writer: Writer,
+    stats: IndexStats,
+    stored: Documents,
+    seconds: float,
+    sequence: int,
 ) -> None:
     directory = plan.folder.generation(name)
-    probes = () if plan.embedder is None else _probes(plan.embedder)
+    probes = () if plan.embedder is None else embedder_probes(plan.embedder)
     files.sync_folder(directory)
     files.sync_folder(plan.folder.generations)
     manifest.write(
@@ -120,7 +141,7 @@ def _write_manifest(
             created_at=now(),
             recipe=recipe,
             source=plan.source.description.encode("utf-8", "backslashreplace").decode(),  # a path may hold any bytes
-            sequence=0,
+            sequence=sequence,
             document_count=writer.document_count,
             chunk_count=writer.chunk_count,
             skipped=writer.skipped,
@@ -135,7 +156,8 @@ def _write_manifest(
     )
 
 
-def _probes(embedder: Embedder) -> tuple[Probe, ...]:
+def embedder_probes(embedder: Embedder) -> tuple[Probe, ...]:
+    """What the embedder makes of the probe texts, for the manifest."""
     vectors: NDArray[np.float32] = probe_vectors(embedder)
     return tuple(Probe(text=text, vector=tuple(map(float, vector))) for text, vector in zip(probe_texts(), vectors, strict=True))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -13,18 +14,22 @@ import msgspec
 
 from outcrop.builds.builder import BuildPlan, OnError, build
 from outcrop.builds.first import make_first
-from outcrop.builds.ingredients import mix
+from outcrop.builds.ingredients import Mixed, mix
 from outcrop.builds.own_documents import OwnDocuments
 from outcrop.builds.stage import Stage
+from outcrop.documents import Documents, DocumentsWriter
 from outcrop.embedding import Embedder
+from outcrop.engines import registry
 from outcrop.errors import Damaged, NothingToBuild
-from outcrop.generations import catalog, manifest, pointer
+from outcrop.generations import catalog, locks, manifest, pointer
 from outcrop.generations.layout import GenerationName
 from outcrop.generations.record import CollectionRecord
 from outcrop.ingest import BadRecord, Chunker, ProgressSink, Source, open_source
 from outcrop.model import Document, IndexKind, IndexSpec, Recipe
-from outcrop.retrieval.generation import pinned
-from outcrop.writes.accepting import Place, apply_pending
+from outcrop.retrieval.generation import OpenGeneration, pinned
+from outcrop.writes.accepting import Live, Place, apply_pending
+from outcrop.writes.applying import Target
+from outcrop.writes.catching_up import catch_up
 from outcrop.writes.fitting import Fitter
 
 _log = logging.getLogger("outcrop")
@@ -58,7 +63,10 @@ def build_generation(stage: Stage, record: CollectionRecord, wanted: Wanted) -> 
         analyzer=wanted.analyzer,
         index=wanted.index,
     )
-    with _source(stage, wanted, mixed.recipe) as source:
+    began: list[int] = []
+    with ExitStack() as held:
+        own = held.enter_context(_own(stage)) if wanted.source is None else None
+        source = _source(wanted, own, mixed.recipe, began)
         plan = BuildPlan(
             folder=stage.folder,
             source=source,
@@ -69,6 +77,8 @@ def build_generation(stage: Stage, record: CollectionRecord, wanted: Wanted) -> 
             on_error=wanted.on_error,
             on_skip=wanted.on_skip,
             progress=wanted.progress,
+            begin=partial(_begin, stage, own, began),
+            catch_up=partial(_catch_up, stage, mixed),
         )
         return build(plan)
 
@@ -84,16 +94,31 @@ def _to_follow(stage: Stage, record: CollectionRecord) -> CollectionRecord:
     return record if active is None else record.following(active.recipe)
 
 
-def begin(stage: Stage, generation: int) -> int:
-    """The sequence at which a build begins: that of the last write applied to the active generation. Later ones are held for it."""
+def _begin(stage: Stage, own: OpenGeneration | None, began: list[int], generation: int) -> int:
+    """The sequence at which a build begins, with everything after it held: as of now, or as far as its `own` documents reach.
+
+    It is noted in `began` too, for the source.
+    """
     with stage.writing(), stage.active() as live:
-        if live is None:
-            sequence = 0
-        else:
+        if live is not None:
             apply_pending(stage.journal, live)
-            sequence = live.target.documents.sequence()
+        sequence = stage.journal.head() if own is None else own.documents.sequence()
         stage.journal.hold(sequence, generation)
+    began.append(sequence)
     return sequence
+
+
+def _catch_up(stage: Stage, mixed: Mixed, name: GenerationName, recipe: Recipe) -> None:
+    """Bring a generation that has no manifest yet to the journal's end."""
+    directory = stage.folder.generation(name)
+    fitter = Fitter(recipe=recipe, embedder=lambda: stage.cached(mixed.embedder), chunker=lambda: mixed.chunker)
+    applying = partial(locks.applying, directory, stage.config.lock_timeout_seconds)
+    with ExitStack() as held:
+        documents = held.enter_context(closing(Documents(directory)))
+        writer = held.enter_context(closing(DocumentsWriter.open(directory)))
+        index = held.enter_context(closing(registry.engine(recipe.engine, stage.config).open(recipe, directory)))
+        target = Target(documents=documents, writer=lambda: writer, index=index, recipe=recipe)
+        catch_up(stage.journal, Live(target=target, fitter=fitter, applying=applying))
 
 
 def place(stage: Stage, record: CollectionRecord, engine: str) -> Place:
@@ -110,11 +135,17 @@ def place(stage: Stage, record: CollectionRecord, engine: str) -> Place:
     return Place(journal=stage.journal, writing=stage.writing, live=stage.active, first=first, unborn=unborn)
 
 
-@contextmanager
-def _source(stage: Stage, wanted: Wanted, recipe: Recipe) -> Iterator[Source]:
+def _source(wanted: Wanted, own: OpenGeneration | None, recipe: Recipe, began: list[int]) -> Source:
     if wanted.source is not None:
-        yield open_source(wanted.source)
-        return
+        return open_source(wanted.source)
+    assert own is not None
+    same_space = own.manifest.recipe.embedder == recipe.embedder
+    return OwnDocuments(own.documents, own.name.number, keep_vectors=same_space, at=lambda: began[-1])
+
+
+@contextmanager
+def _own(stage: Stage) -> Iterator[OpenGeneration]:
+    """The active generation, whose documents are built anew."""
     opened = stage.openings.pin_active()
     if opened is None:
         ready = [one.number for one in catalog.generations(stage.folder)]
@@ -124,5 +155,4 @@ def _source(stage: Stage, wanted: Wanted, recipe: Recipe) -> Iterator[Source]:
             collection=stage.folder.path.name,
         )
     with pinned(opened):
-        same_space = opened.manifest.recipe.embedder == recipe.embedder
-        yield OwnDocuments(opened.documents, opened.name.number, keep_vectors=same_space)
+        yield opened

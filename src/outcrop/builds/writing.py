@@ -7,14 +7,12 @@ from typing import Literal
 
 import msgspec
 
-from outcrop.writes.preparing import Prepared, PreparedDocument, located
 from outcrop.documents import Counts, DocumentRow, DocumentsWriter
 from outcrop.engines.protocol import GenerationIndex, IndexedChunk
 from outcrop.errors import DuplicateDocument
 from outcrop.ingest import BadRecord
-from outcrop.model import Chunk
-
-_SEQUENCE_AT_START = 0
+from outcrop.writes.applying import chunks_of
+from outcrop.writes.preparing import Prepared, PreparedDocument, located
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -33,11 +31,13 @@ class Writer:
         documents: DocumentsWriter,
         index: GenerationIndex,
         *,
+        sequence: int,
         on_error: Literal["stop", "skip"],
         on_skip: Callable[[BadRecord], None] | None,
     ) -> None:
         self._documents = documents
         self._index = index
+        self._sequence = sequence
         self._on_error = on_error
         self._on_skip = on_skip
         self._next_row = 1
@@ -59,12 +59,12 @@ class Writer:
         documents = batch.documents
         rows = self._rows(documents)
         try:
-            self._documents.add(rows, _SEQUENCE_AT_START)
+            self._documents.add(rows, self._sequence)
         except DuplicateDocument:
             documents = self._without_duplicates(documents)
             rows = self._rows(documents)
-            self._documents.add(rows, _SEQUENCE_AT_START)
-        self._index.apply(self._indexed(documents, rows), (), _SEQUENCE_AT_START)
+            self._documents.add(rows, self._sequence)
+        self._index.apply(self._indexed(documents, rows), (), self._sequence)
         self._advance(rows)
         return Written(self.document_count - before.documents, self.chunk_count - before.chunks, self.skipped - before.skipped)
 
@@ -95,7 +95,7 @@ class Writer:
         slot = self._next_slot
         rows = []
         for row, one in enumerate(documents, self._next_row):
-            rows.append(DocumentRow(row=row, document=one.document, chunks=_chunks(one, slot)))
+            rows.append(DocumentRow(row=row, document=one.document, chunks=chunks_of(one, slot)))
             slot += len(one.pieces)
         return rows
 
@@ -118,23 +118,3 @@ class Writer:
         self._next_slot += chunks
         self.document_count += len(rows)
         self.chunk_count += chunks
-
-
-def _chunks(one: PreparedDocument, first_slot: int) -> list[Chunk]:
-    document = one.document
-    return [
-        Chunk(
-            slot=first_slot + ordinal,
-            document_id=document.id,
-            ordinal=ordinal,
-            text=piece.text,
-            title=document.title,
-            source=document.source,
-            metadata=document.metadata,
-            heading=piece.heading,
-            page=piece.page,
-            start=piece.start,
-            end=piece.end,
-        )
-        for ordinal, piece in enumerate(one.pieces)
-    ]
