@@ -53,7 +53,7 @@ def _figures(side: Side, found: Answers | None, latency: Latency | None) -> Gene
 
 
 def _changes(queries: JudgedQueries, a: Answers, b: Answers, k: int) -> QueryChanges:
-    compared = [_query(query_id, text, a, b, k) for query_id, text in queries.queries.items()]
+    compared = [_query(query_id, text, a, b, k=k) for query_id, text in queries.queries.items()]
     count = len(compared)
     verdict = None
     if a.measures is not None and b.measures is not None:
@@ -69,7 +69,7 @@ def _changes(queries: JudgedQueries, a: Answers, b: Answers, k: int) -> QueryCha
     )
 
 
-def _query(query_id: str, text: str, a: Answers, b: Answers, k: int) -> QueryComparison:
+def _query(query_id: str, text: str, a: Answers, b: Answers, *, k: int) -> QueryComparison:
     before, after = a.ids(query_id, k), b.ids(query_id, k)
     return QueryComparison(
         query_id=query_id,

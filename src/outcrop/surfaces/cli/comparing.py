@@ -25,10 +25,10 @@ def compare(
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many of the best documents of a query to compare.")] = 10,
     json: AsJson = False,
 ) -> None:
-    """Show what would change if generation B served instead of A.
+    """Show what would change with another generation.
 
-    Which documents appeared, vanished and changed, what differs in how they were made, size; and with queries: which answers change
-    and how much (overlap, rank-biased overlap, nDCG where judged), and latency.
+    If B served instead of A: which documents appeared, vanished and changed, what differs in how they were made, size; and with
+    queries: which answers change and how much (overlap, rank-biased overlap, nDCG where judged), and latency.
 
     Example:
       outcrop compare papers 1 2 --queries golden.jsonl
