@@ -41,7 +41,7 @@ def test_a_damaged_generation_is_listed_with_the_reason(cli: Cli, rocks: Path) -
 
 @pytest.mark.usefixtures("rocks")
 def test_promote_and_roll_back_say_what_is_live_now(cli: Cli) -> None:
-    done = cli("promote", "rocks", "2")
+    done = cli("promote", "rocks", "2", "--force")
     assert "Generation 2 of rocks is active now instead of generation 1: 2 documents." in done.stdout
     assert cli("count", "rocks").stdout == "2\n"
     assert "nothing changed" in cli("promote", "rocks", "2").stdout
@@ -52,7 +52,7 @@ def test_promote_and_roll_back_say_what_is_live_now(cli: Cli) -> None:
 @pytest.mark.usefixtures("rocks")
 def test_a_generation_can_be_named_by_its_uuid(cli: Cli) -> None:
     second = json.loads(cli("generations", "rocks", "--json").stdout)["generations"][1]
-    assert cli("promote", "rocks", second["uuid"]).exit_code == 0
+    assert cli("promote", "rocks", second["uuid"], "--force").exit_code == 0
     assert json.loads(cli("stats", "rocks", "--json").stdout)["active"] == 2
 
 
@@ -122,7 +122,7 @@ def test_another_generation_can_be_promoted_when_the_active_one_is_damaged(cli: 
 
 
 def test_a_damaged_active_generation_can_be_rolled_back(cli: Cli, rocks: Path) -> None:
-    cli("promote", "rocks", "2")
+    cli("promote", "rocks", "2", "--force")
     manifest_of(rocks, 2).write_text("{", encoding="utf-8")
     done = cli("rollback", "rocks")
     assert (done.exit_code, done.stderr) == (0, "")

@@ -12,7 +12,10 @@ from outcrop.surfaces.cli.exit_codes import EXIT_CODES
 
 Cli = Callable[..., Result]
 
-COMMANDS = "build search generations promote rollback compare stats count get collections drop eval doctor demo".split()
+COMMANDS = (
+    "build search upsert delete update-metadata generations promote rollback compare history optimize gc verify stats count get"
+    " collections drop eval doctor demo"
+).split()
 
 
 def test_the_help_lists_every_command_and_every_exit_code(cli: Cli) -> None:

@@ -126,7 +126,7 @@ def test_a_warning_of_the_search_is_on_stderr(cli: Cli) -> None:
 def test_a_fallback_is_told(cli: Cli) -> None:
     done = cli("search", "rocks", "layers", "--mode", "production")
     assert "slate" in done.stdout
-    assert "warning: another engine answered: LanceDB" in done.stderr
+    assert "warning: degraded: LanceDB" in done.stderr
 
 
 def test_documents_cannot_mark_up_or_control_the_terminal(cli: Cli, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Documents in: sources that stream them, chunkers that cut them, a bounded pipeline and its progress."""
 
 from outcrop.ingest.chunking import Chunker, Piece, resolve_chunker
+from outcrop.ingest.jsonl import lines_of
 from outcrop.ingest.pipeline import staged
 from outcrop.ingest.progress import Meter, Progress, ProgressSink
 from outcrop.ingest.records import RECORD_BYTES_MAX, BadRecord, Record, Source
@@ -16,6 +17,7 @@ __all__ = [
     "ProgressSink",
     "Record",
     "Source",
+    "lines_of",
     "open_source",
     "resolve_chunker",
     "staged",

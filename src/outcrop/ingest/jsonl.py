@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -22,14 +24,15 @@ class JsonLines(msgspec.Struct, frozen=True):
 
     path: Path
     description: str
-    size_bytes: int
+    size_bytes: int | None
     document_count: None = None
+    stream: Any = None
 
     def records(self) -> Iterator[Record | BadRecord]:
         """The documents in the order of the lines. See `Source.records`."""
         decode = msgspec.json.Decoder().decode
         name = self.path.name
-        with ByteFile(self.path) as file:
+        with ByteFile(self.path, self.stream) as file:
             for number, line in file.lines():
                 if line is None:
                     yield _too_long(self.path, number, file.position_bytes)
@@ -68,6 +71,11 @@ def open_jsonl(path: Path) -> JsonLines:
             line=1,
         )
     return JsonLines(path, f"the JSONL file {path}", path.stat().st_size)
+
+
+def lines_of(stream: io.RawIOBase, name: str) -> JsonLines:
+    """The source for JSON lines from a stream such as the standard input, which can be read once and is closed at the end."""
+    return JsonLines(Path(name), f"JSON lines from {name}", None, stream=stream)
 
 
 class _NotAnObject(Exception):

@@ -26,17 +26,18 @@ class ByteFile:
     """A file opened for reading, decompressed by its extension. A context manager.
 
     Raises `InvalidSource` when it cannot be opened and, while reading, when the compression is damaged or cut off or the disk
-    fails; `MissingExtra` for `.zst` without the extra `zstd`.
+    fails; `MissingExtra` for `.zst` without the extra `zstd`. A binary `stream` that is open already is read in the place of the
+    file, whose name `path` then only is in messages.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stream: Any = None) -> None:
         self.path = path
         self.compressed = path.suffix.lower() in COMPRESSIONS
         self._offset_bytes = 0
         self._line = 0
         self._text: io.TextIOWrapper | None = None
         with self._faults():
-            self._raw = path.open("rb", buffering=0)
+            self._raw = path.open("rb", buffering=0) if stream is None else stream
         try:
             self._stream = self._decompressed()
         except BaseException:

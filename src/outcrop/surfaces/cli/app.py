@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 import outcrop
-from outcrop.surfaces.cli import building, comparing, configuring, evaluating, generations, listing, reading, searching
+from outcrop.surfaces.cli import (
+    building,
+    comparing,
+    configuring,
+    evaluating,
+    generations,
+    listing,
+    maintaining,
+    reading,
+    searching,
+    upserting,
+    writing,
+)
 from outcrop.surfaces.cli.arguments import Db, Debug, Mode
 from outcrop.surfaces.cli.demo import demo
 from outcrop.surfaces.cli.doctor import doctor
@@ -66,10 +78,17 @@ def _db_origin(context: typer.Context) -> str:
 _add = app.command
 _add(cls=Command)(building.build)
 _add(cls=Command)(searching.search)
+_add(cls=Command)(upserting.upsert)
+_add(cls=Command)(writing.delete)
+_add("update-metadata", cls=Command)(writing.update_metadata)
 _add("generations", cls=Command)(generations.list_generations)
 _add(cls=Command)(generations.promote)
 _add(cls=Command)(generations.rollback)
 _add(cls=Command)(comparing.compare)
+_add(cls=Command)(generations.history)
+_add(cls=Command)(maintaining.optimize)
+_add(cls=Command)(maintaining.gc)
+_add(cls=Command)(maintaining.verify)
 _add(cls=Command)(reading.stats)
 _add(cls=Command)(reading.count)
 _add(cls=Command)(reading.get)

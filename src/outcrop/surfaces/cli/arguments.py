@@ -14,6 +14,8 @@ from outcrop.filters import Filter
 
 CollectionName = Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection's name.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON value on stdout, for programs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, and print the last sequence only.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Where = Annotated[
     list[str] | None,
     typer.Option(

@@ -8,10 +8,10 @@ import typer
 from rich.panel import Panel
 from rich.text import Text
 
-from outcrop import Collection, Database, GenerationInfo
+from outcrop import Collection, Database, Gate, GenerationInfo
 from outcrop.errors import NothingToBuild, UnknownCollection
 from outcrop.model import IndexKind, Metric
-from outcrop.surfaces.cli.arguments import AsJson, CollectionName
+from outcrop.surfaces.cli.arguments import AsJson, CollectionName, GateFile, gate_of
 from outcrop.surfaces.cli.program import Invocation, WrongUsage, invocation
 from outcrop.surfaces.cli.progress import Skipped, duration, shown
 from outcrop.surfaces.cli.rendering import facts, note, plain, recipe_rows, show, write_json
@@ -30,6 +30,16 @@ def build(
         ),
     ] = None,
     promote: Annotated[bool, typer.Option("--promote", help="Put it live when it is built.")] = False,
+    gate: GateFile = None,
+    keep_writes: Annotated[
+        bool,
+        typer.Option(
+            "--keep-writes", help="Keep what was written to the active generation since it was built, besides the source."
+        ),
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Go on where a build like this was interrupted, or begin anew.")
+    ] = True,
     embedder: Annotated[
         str | None,
         typer.Option(metavar="SPEC", help="auto, static, minilm, openai:MODEL, or none: words only.", show_default=False),
@@ -51,28 +61,36 @@ def build(
 ) -> None:
     """Build a generation beside the live one.
 
-    Searches go on meanwhile, and see it when it is promoted. Whatever fails, nothing is changed.
+    Searches and writes go on meanwhile. The generation holds every write made since the build began, and searches see it when it
+    is promoted. Whatever fails, they are as they were. Interrupted (Ctrl-C, a crash), the same command goes on where it was.
 
     Examples:
       outcrop build papers corpus.jsonl --promote
       outcrop build papers --embedder minilm        (the same documents, embedded anew)
+      outcrop build papers corpus.jsonl --promote --gate gate.toml
       outcrop build notes docs/ --chunker markdown:200 --on-error skip
     """
     call = invocation(context)
+    if gate is not None and not promote:
+        raise WrongUsage("--gate decides about a promotion: say --promote too, or give it to outcrop promote")
+    asked = gate_of(gate)
     recipe = {"embedder": embedder, "chunker": chunker, "analyzer": analyzer, "index": index}
     given: dict[str, Any] = {name: value for name, value in recipe.items() if value is not None}
+    ways: dict[str, Any] = {"keep_writes": keep_writes, "resume": resume, "on_error": on_error}
     made_folder = source is not None and not call.db.exists()
     try:
         with call.opened(read_only=source is None and not call.db.exists()) as db:
             opened, is_new = _opened_or_created(db, collection, source, metric, given)
             try:
-                built = _build(opened, source, given, promote=promote, on_error=on_error, quiet=quiet)
+                built = _build(opened, source, {**given, **ways}, quiet=quiet)
             except BaseException:
                 if is_new:
                     db.drop_collection(collection)
                 raise
             if is_new and not quiet:
                 note(f"created: collection {collection} in {plain(str(db.path))}", style="bold green")
+            if promote:
+                built = _promote(opened, built, asked)
     except BaseException:
         if made_folder:
             _remove_if_empty(call)
@@ -97,21 +115,22 @@ def _opened_or_created(
     return opened, False
 
 
-def _build(
-    collection: Collection,
-    source: str | None,
-    given: dict[str, Any],
-    *,
-    promote: bool,
-    on_error: Literal["stop", "skip"],
-    quiet: bool,
-) -> GenerationInfo:
+def _build(collection: Collection, source: str | None, given: dict[str, Any], *, quiet: bool) -> GenerationInfo:
     skipped = Skipped()
     try:
         with shown(quiet=quiet) as progress:
-            return collection.build(source, promote=promote, on_error=on_error, on_skip=skipped.told, progress=progress, **given)
+            return collection.build(source, on_skip=skipped.told, progress=progress, **given)
     finally:
         skipped.close()
+
+
+def _promote(collection: Collection, built: GenerationInfo, gate: Gate | None) -> GenerationInfo:
+    """Put it live. What was built stays if that is refused."""
+    try:
+        return collection.promote(built.number, gate=gate)
+    except BaseException:
+        note(f"built: generation {built.number} of {collection.name} is ready, and not active", style="bold yellow")
+        raise
 
 
 def _remove_if_empty(call: Invocation) -> None:
@@ -134,6 +153,6 @@ def _report(call: Invocation, collection: str, built: GenerationInfo, *, json: b
     state = "active: searches see it now" if built.status == "active" else f"{built.status}: searches do not see it yet"
     rows = [("status", state), *recipe_rows(built), ("took", took)]
     show(Panel(facts(rows), title=Text(f"{collection}: generation {built.number}"), title_align="left", expand=False))
-    where = "" if call.db_origin == "default" else f" --db {plain(str(call.db))}"
-    command = f"search {collection} QUERY" if built.status == "active" else f"promote {collection} {built.number}"
-    show(Text(f"Next: outcrop{where} {command}", style="dim"))
+    active = built.status == "active"
+    command = f"{call.command('search')} {collection} QUERY" if active else f"{call.command('promote')} {collection} {built.number}"
+    show(Text(f"Next: {plain(command)}", style="dim"))

@@ -11,6 +11,7 @@ UNEXPECTED = 1
 USAGE = 2
 NOT_FOUND = 4
 UNAVAILABLE = 7
+DAMAGED = 8
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141
 
@@ -31,15 +32,20 @@ EXIT_CODES: tuple[ExitCode, ...] = (
     ExitCode(3, "bad input: a document, a source, a query, a filter, a setting", (errors.InvalidInput,)),
     ExitCode(NOT_FOUND, "what was named does not exist", (errors.NotFound,)),
     ExitCode(5, "not possible in this state, such as nothing to roll back", (errors.IllegalState, errors.CollectionExists)),
-    ExitCode(6, "locked by another process: wait and try again", (errors.CollectionLocked,)),
+    ExitCode(
+        6,
+        "busy: locked by another process, or written too fast to catch up: wait and try again",
+        (errors.CollectionLocked, errors.CatchUpFailed),
+    ),
     ExitCode(
         UNAVAILABLE,
         "an engine, an embedder or an extra does not work here",
-        (errors.EngineUnavailable, errors.EmbeddingFailed, errors.EmbedderMismatch, errors.MissingExtra),
+        (errors.EngineUnavailable, errors.EmbeddingFailed, errors.EmbedderMismatch, errors.EmbedderGone, errors.MissingExtra),
     ),
-    ExitCode(8, "files are damaged, or a build failed its own checks", (errors.Damaged, errors.BuildFailed)),
+    ExitCode(DAMAGED, "files are damaged, or a build failed its own checks", (errors.Damaged, errors.BuildFailed)),
     ExitCode(9, "the disk is full, or reading or writing was refused", (errors.StorageFailed, OSError)),
     ExitCode(10, "a gate refused the promotion", (errors.GateFailed,)),
+    ExitCode(11, "a write is in, but not visible yet: do not repeat it", (errors.NotYetVisible,)),
     ExitCode(INTERRUPTED, "interrupted (Ctrl-C)", (KeyboardInterrupt,)),
     ExitCode(OUTPUT_CLOSED, "the reader of the output went away", (BrokenPipeError,)),
 )

@@ -1,17 +1,22 @@
-"""`outcrop generations`, `promote` and `rollback`: which generation is live."""
+"""`outcrop generations`, `promote`, `rollback` and `history`: which generation is live, and since when."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
+import msgspec
 import typer
+from rich.table import Table
 from rich.text import Text
 
-from outcrop import Collection, GenerationInfo
+from outcrop import Collection, GateReport, GenerationInfo
 from outcrop.errors import Damaged
-from outcrop.surfaces.cli.arguments import AsJson, CollectionName, generation_of
+from outcrop.model import HistoryEntry, RollbackPlan
+from outcrop.surfaces.cli.arguments import AsJson, CollectionName, GateFile, gate_of, generation_of
 from outcrop.surfaces.cli.program import invocation
-from outcrop.surfaces.cli.rendering import counted, generations_table, note, plain, screen, show, write_json
+from outcrop.surfaces.cli.progress import duration
+from outcrop.surfaces.cli.rendering import counted, facts, generations_table, moment, note, plain, screen, show, write_json
 
 
 def list_generations(context: typer.Context, collection: CollectionName, json: AsJson = False) -> None:
@@ -41,37 +46,155 @@ def promote(
     context: typer.Context,
     collection: CollectionName,
     generation: Annotated[str, typer.Argument(metavar="N", help="The generation's number, or its uuid.", show_default=False)],
+    gate: GateFile = None,
+    force: Annotated[bool, typer.Option("--force", help="Promote whatever the gate says. The history shows that.")] = False,
+    json: AsJson = False,
 ) -> None:
-    """Put a generation live, in one atomic step. Searches that have begun end on the one they began with.
+    """Put a generation live, in one atomic step.
 
-    Example:
+    Every write made since it was built is in it then. First its files are compared with their checksums, and the gate is asked;
+    without --gate that is whether more than a tenth of the documents would vanish. If it refuses, its report is shown and nothing
+    is changed. Searches that have begun end on the generation they began with.
+
+    Examples:
       outcrop promote papers 2
+      outcrop promote papers 2 --gate gate.toml
     """
+    asked = gate_of(gate)
     with invocation(context).opened(read_only=False) as db:
         opened = db.collection(collection)
         before = _active_if_readable(opened)
-        after = opened.promote(generation_of(generation) or generation)
+        after = opened.promote(generation_of(generation) or generation, gate=asked, force=force)
+        report = _gate_report(opened, after)
+    if json:
+        write_json(
+            {"collection": collection, "previous": None if before is None else before.number, "active": after, "gate": report}
+        )
+        return
     if before is not None and before.uuid == after.uuid:
         show(Text(f"Generation {after.number} of {collection} was active already; nothing changed."))
         return
+    if report is not None:
+        _say_gate(report)
     _tell(collection, before, after)
     if before is not None:
         show(Text(f"To take it back: outcrop rollback {collection}", style="dim"))
 
 
-def rollback(context: typer.Context, collection: CollectionName) -> None:
-    """Undo a promotion: the generation before it is live again.
+def rollback(
+    context: typer.Context,
+    collection: CollectionName,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="N", help="To this generation and not to the one before.", show_default=False),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")] = False,
+    allow_lexical: Annotated[
+        bool,
+        typer.Option("--allow-lexical", help="If documents cannot be embedded now, let them be found by their words only."),
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Go back to the generation before, without losing a write.
 
-    A second rollback rolls forward again. Nothing is built, nothing is lost.
+    It is brought up to date first. A second rollback rolls forward again. Nothing is built, nothing is lost.
 
-    Example:
+    Examples:
+      outcrop rollback papers --dry-run
       outcrop rollback papers
+      outcrop rollback papers --to 3
     """
-    with invocation(context).opened(read_only=False) as db:
+    target = None if to is None else generation_of(to) or to
+    with invocation(context).opened(read_only=dry_run) as db:
         opened = db.collection(collection)
         before = _active_if_readable(opened)
-        after = opened.rollback()
+        if dry_run:
+            plan = opened.rollback(target, dry_run=True)
+            write_json(plan) if json else _show_plan(collection, before, plan)
+            return
+        after = opened.rollback(target, allow_lexical=allow_lexical)
+    if json:
+        write_json({"collection": collection, "previous": None if before is None else before.number, "active": after})
+        return
+    if before is not None and before.uuid == after.uuid:
+        show(Text(f"Generation {after.number} of {collection} was active already; nothing changed."))
+        return
     _tell(collection, before, after)
+    if after.unembedded:
+        note(f"warning: {counted(after.unembedded, 'document')} could not be embedded: found by words only", style="bold yellow")
+
+
+def history(context: typer.Context, collection: CollectionName, json: AsJson = False) -> None:
+    """Show which generation was put live when.
+
+    And by whom, what it was built from, and what its gate said.
+
+    Example:
+      outcrop history papers
+    """
+    with invocation(context).opened(read_only=True) as db:
+        found = db.collection(collection).history()
+    if json:
+        write_json(found)
+    elif not found:
+        show(Text(f"No generation of {collection} was promoted yet."))
+    else:
+        show(_history_table(found))
+
+
+def _show_plan(collection: str, before: GenerationInfo | None, plan: RollbackPlan) -> None:
+    lexical = None
+    if plan.lexical_documents:
+        why = "" if plan.reason is None else f": {plain(plan.reason, one_line=True)}"
+        lexical = Text(f"{counted(plan.lexical_documents, 'document')}{why}", style="bold yellow")
+    instead = "" if before is None else f" instead of generation {before.number}"
+    rows = [
+        ("would be active", f"generation {plan.generation}{instead}"),
+        ("to be applied", counted(plan.entries, "journal entry", "journal entries")),
+        ("to be embedded", counted(plan.embedded_documents, "document")),
+        ("cannot be embedded", lexical),
+        ("takes about", duration(plan.seconds)),
+    ]
+    show(facts(rows))
+    if plan.lexical_documents:
+        show(Text("Without their vectors these would be found by their words only: that needs --allow-lexical."))
+    show(Text(f"Nothing was changed. To do it: outcrop rollback {collection}", style="dim"))
+
+
+def _history_table(found: Sequence[HistoryEntry]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for name in ("when (UTC)", "what", "generation"):
+        table.add_column(name, no_wrap=True)
+    for name in ("gate", "built from", "by"):
+        table.add_column(name, overflow="fold")
+    for one in found:
+        change = str(one.generation) if one.previous is None else f"{one.previous} -> {one.generation}"
+        what = Text(f"{one.kind}, forced" if one.forced else one.kind, style="bold red" if one.kind == "quarantine" else "")
+        table.add_row(moment(one.at), what, change, _gate_in_words(one.gate), plain(one.source), plain(one.actor))
+    return table
+
+
+def _gate_in_words(gate: dict[str, Any] | None) -> str:
+    if gate is None:
+        return "not asked"
+    report = msgspec.convert(gate, GateReport)
+    if report.passed:
+        return f"passed ({counted(len(report.checks), 'check')})"
+    return f"refused: {', '.join(check.name for check in report.failed)}"
+
+
+def _gate_report(collection: Collection, promoted: GenerationInfo) -> GateReport | None:
+    """What the gate said of the promotion that just happened."""
+    last = [one for one in collection.history() if one.generation == promoted.number][-1:]
+    return msgspec.convert(last[0].gate, GateReport) if last and last[0].gate is not None else None
+
+
+def _say_gate(report: GateReport) -> None:
+    if report.passed:
+        show(Text(f"The gate let it pass: {', '.join(check.name for check in report.checks)}."))
+        return
+    screen(stderr=True).print(Text(plain(str(report))), soft_wrap=True)
+    note("warning: promoted by force", style="bold yellow")
 
 
 def _active_if_readable(collection: Collection) -> GenerationInfo | None:

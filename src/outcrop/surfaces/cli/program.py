@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,10 @@ class Invocation(msgspec.Struct, frozen=True):
     def config(self) -> Config | None:
         """The configuration of `--mode`; None leaves the mode to the environment and the folder's file."""
         return None if self.mode is None else getattr(Config, self.mode)()
+
+    def command(self, name: str) -> str:
+        """How a command on the same database begins, for advice."""
+        return f"outcrop {name}" if self.db_origin == "default" else f"outcrop --db {shlex.quote(str(self.db))} {name}"
 
     @contextmanager
     def opened(self, *, read_only: bool) -> Iterator[Database]:
@@ -174,12 +179,17 @@ def _say(error: Exception, *, debug: bool) -> None:
     elif isinstance(error, InvalidFilter) and screen(stderr=True).is_terminal:
         note(f"error: {plain(str(error))}", style="bold red")  # its own lines, because one of them points at a place in another
     elif isinstance(error, OutcropError | OSError):
-        text = _with_place_in_words(error) if isinstance(error, InvalidFilter) else str(error)
+        text = _with_place_in_words(error) if isinstance(error, InvalidFilter) else _as_options(str(error))
         note(f"error: {plain(text, one_line=True)}", style="bold red")
     else:
         found = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         advice = "" if debug else "; --debug shows where"
         note(f"error: unexpected, so this is a bug in Outcrop: {plain(found, one_line=True)}{advice}", style="bold red")
+
+
+def _as_options(message: str) -> str:
+    """Advice for Python, as options."""
+    return message.replace("With allow_lexical=True", "With --allow-lexical").replace("force=True", "--force")
 
 
 def _say_refused(error: GateFailed) -> None:
@@ -188,8 +198,8 @@ def _say_refused(error: GateFailed) -> None:
     screen(stderr=True).print(Text(plain(str(report))), soft_wrap=True)
     count = f"{len(report.failed)} of {len(report.checks)} checks failed"
     note(
-        f"error: {count}: generation {report.generation} was not promoted, and searches are as they were; --force promotes it"
-        " all the same",
+        f"error: {count}: generation {report.generation} was not promoted, and searches are as they were; to promote it all the"
+        f" same: outcrop promote {error.collection} {report.generation} --force",
         style="bold red",
     )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -13,9 +14,10 @@ from outcrop import Document, Stats
 from outcrop.surfaces.cli import exit_codes
 from outcrop.surfaces.cli.arguments import AsJson, CollectionName, Where, filter_of
 from outcrop.surfaces.cli.program import invocation
-from outcrop.surfaces.cli.rendering import facts, note, plain, recipe_rows, show, size, write_json
+from outcrop.surfaces.cli.rendering import counted, facts, note, plain, recipe_rows, show, size, write_json
 
 _FIELDS_SHOWN = 40
+_NAMED = 20
 _CHUNK = re.compile(r"#[0-9]+$")
 
 
@@ -38,12 +40,16 @@ def stats(context: typer.Context, collection: CollectionName, json: AsJson = Fal
         ("mode", found.mode),
         ("engine", plain(str(found.running))),
         ("generations", f"{len(found.generations)}"),
-        ("on disk", size(found.size_bytes)),
+        ("on disk", f"{size(found.size_bytes)}, the journal {size(found.journal_bytes)} of it"),
+        ("last write", f"sequence {found.sequence}" if found.sequence else "none"),
         ("active", "none: build one with --promote, or outcrop promote" if active is None else f"generation {active.number}"),
         *([] if active is None else recipe_rows(active)),
+        ("index lag", _lag(found) if active is not None else None),
         ("filter on", _fields(found) if active is not None else None),
     ]
     show(facts(rows))
+    if found.degraded is not None:
+        note(f"warning: degraded: {plain(found.degraded, one_line=True)}", style="bold red")
 
 
 def count(context: typer.Context, collection: CollectionName, where: Where = None) -> None:
@@ -75,12 +81,25 @@ def get(
         for document in documents:
             _show(document)
     found = {document.id for document in documents}
-    missing = [plain(wanted, one_line=True) for wanted in ids if wanted not in found]
-    if missing:
-        hint = "; a hit's id is its document's with # and a number: leave those out" if any(map(_CHUNK.search, missing)) else ""
-        note(f"{'warning' if found else 'error'}: {collection} has no document {', '.join(missing)}{hint}", style="bold red")
+    say_missing(collection, [wanted for wanted in ids if wanted not in found], kind="warning" if found else "error")
     if not found:
         raise typer.Exit(exit_codes.NOT_FOUND)
+
+
+def say_missing(collection: str, missing: Sequence[str], *, kind: Literal["warning", "error"] = "warning") -> None:
+    """Name the first of the ids that no document has; nothing if there is none."""
+    if not missing:
+        return
+    hint = "; a hit's id is its document's with # and a number: leave those out" if any(map(_CHUNK.search, missing)) else ""
+    more = f" and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""
+    named = ", ".join(plain(one, one_line=True) for one in missing[:_NAMED])
+    note(f"{kind}: {collection} has no document {named}{more}{hint}", style="bold yellow" if kind == "warning" else "bold red")
+
+
+def _lag(found: Stats) -> str:
+    if not found.index_lag:
+        return "none: every chunk is in the index"
+    return f"{counted(found.index_lag, 'chunk')} written since, searched one by one (outcrop optimize {found.collection})"
 
 
 def _fields(found: Stats) -> str:

@@ -119,6 +119,21 @@ def counted(number: int, one: str, more: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else several}"
 
 
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers, those that follow each other as from-to.
+
+    >>> ranges([7]), ranges([17, 18, 19, 22])
+    ('7', '17-19, 22')
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)
+
+
 def moment(iso: str | None) -> str:
     """A UTC time for people: to the second, without its zone; "-" if it has not come."""
     return "-" if iso is None else iso[:19].replace("T", " ")
@@ -138,7 +153,7 @@ def facts(rows: Iterable[tuple[str, RenderableType | None]]) -> Table:
 def generations_table(generations: Sequence[GenerationInfo], *, width: int) -> Table:
     """A row per generation. In a narrow terminal what it is made of is one column of several lines."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    for name in ("#", "status", "documents", "chunks", "size"):
+    for name in ("#", "status", "documents", "chunks", "sequence", "size"):
         table.add_column(name, justify="left" if name == "status" else "right", no_wrap=True)
     wide = width >= _WIDE
     names = ("embedder", "chunker", "index", "recall", "created (UTC)", "promoted (UTC)")
@@ -149,8 +164,8 @@ def generations_table(generations: Sequence[GenerationInfo], *, width: int) -> T
         recall = "" if one.recall is None else f", recall {made[3]}"
         promoted = "not promoted yet" if one.promoted_at is None else f"promoted {made[5]}"
         folded = f"{made[0]}, {made[1]}, {made[2]}{recall}\ncreated {made[4]}, {promoted}"
-        style = "bold green" if one.status == "active" else ""
-        numbers = (f"{one.document_count:,}", f"{one.chunk_count:,}", size(one.size_bytes))
+        style = {"active": "bold green", "damaged": "bold red"}.get(one.status, "")
+        numbers = (f"{one.document_count:,}", f"{one.chunk_count:,}", str(one.sequence), size(one.size_bytes))
         table.add_row(str(one.number), Text(one.status, style=style), *numbers, *(made if wide else (folded,)))
     return table
 
@@ -162,6 +177,7 @@ def recipe_rows(one: GenerationInfo) -> list[tuple[str, RenderableType | None]]:
         ("documents", f"{one.document_count:,}"),
         ("chunks", f"{one.chunk_count:,}"),
         ("skipped", f"{one.skipped:,}" if one.skipped else None),
+        ("not embedded", Text(f"{one.unembedded:,}: found by words only", style="bold yellow") if one.unembedded else None),
         ("embedder", embedder),
         ("chunker", chunker),
         ("analyzer", one.recipe.analyzer),
@@ -175,6 +191,8 @@ def recipe_rows(one: GenerationInfo) -> list[tuple[str, RenderableType | None]]:
 def _made_of(one: GenerationInfo) -> tuple[str, str, str, str, str, str]:
     given = "given vectors" if one.recipe.dimension is not None else "none"
     embedder = given if one.recipe.embedder is None else one.recipe.embedder.spec
+    if one.unembedded:
+        embedder += f" ({one.unembedded:,} not embedded)"
     index = "no vectors" if one.vector_index is None else one.vector_index
     recall = "-" if one.recall is None else f"{one.recall:.3f}"
     return plain(embedder), plain(one.recipe.chunker), index, recall, moment(one.created_at), moment(one.promoted_at)

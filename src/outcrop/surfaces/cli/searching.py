@@ -121,7 +121,7 @@ def show_hits(hits: Hits, *, full: bool = False) -> None:
     for warning in hits.warnings:
         note(f"warning: {plain(warning, one_line=True)}", style="bold yellow")
     if hits.degraded:
-        note(f"warning: another engine answered: {plain(hits.degraded.reason, one_line=True)}", style="bold yellow")
+        note(f"warning: degraded: {plain(hits.degraded.reason, one_line=True)}", style="bold yellow")
 
 
 def hits_table(hits: Hits, *, full: bool = False) -> Table:
@@ -144,7 +144,7 @@ def footer(hits: Hits) -> str:
         if (value := getattr(took, name)) is not None
     ]
     found = f"{len(hits)} of {hits.total_candidates} candidates"
-    lag = f", {hits.index_lag} writes not indexed yet" if hits.index_lag else ""
+    lag = f", {hits.index_lag:,} of the chunks not in the index yet" if hits.index_lag else ""
     return (
         f"generation {hits.generation}, engine {hits.engine}, {hits.mode}, {found}{lag}, {took.total:.1f} ms ({', '.join(steps)})"
     )

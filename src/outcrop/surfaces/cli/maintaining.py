@@ -1,0 +1,95 @@
+"""`outcrop optimize`, `gc` and `verify`: what keeps a collection fast, small and sound."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.text import Text
+
+from outcrop.surfaces.cli import exit_codes
+from outcrop.surfaces.cli.arguments import AsJson, CollectionName, generation_of
+from outcrop.surfaces.cli.program import invocation
+from outcrop.surfaces.cli.progress import duration
+from outcrop.surfaces.cli.rendering import counted, note, plain, screen, show, size, write_json
+
+
+def optimize(context: typer.Context, collection: CollectionName, json: AsJson = False) -> None:
+    """Put what was written since into the index.
+
+    Until then searches look at it one by one. Needed rarely: a process that stays open does it in the background. Searches and
+    writes go on meanwhile.
+
+    Example:
+      outcrop optimize papers
+    """
+    with invocation(context).opened(read_only=False) as db, screen(stderr=True).status("optimizing"):
+        report = db.collection(collection).optimize()
+    if json:
+        write_json(report)
+        return
+    sizes = f"{size(report.size_bytes_before)} before, {size(report.size_bytes_after)} now"
+    show(Text(f"{counted(report.absorbed, 'chunk')} put into the index of {collection} in {duration(report.seconds)}; {sizes}."))
+
+
+def gc(
+    context: typer.Context,
+    collection: CollectionName,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Remove generations that are not kept any more.
+
+    Also what crashes left behind, and what of the journal nobody needs. What is kept is configuration (docs/configuration.md).
+    Nothing that any process has open is removed.
+
+    Examples:
+      outcrop gc papers --dry-run
+      outcrop gc papers
+    """
+    with invocation(context).opened(read_only=dry_run) as db:
+        report = db.collection(collection).gc(dry_run=dry_run)
+    if json:
+        write_json(report)
+        return
+    show(Text(str(report)))
+
+
+def verify(
+    context: typer.Context,
+    collection: CollectionName,
+    generation: Annotated[
+        str | None, typer.Argument(metavar="N", help="This generation only, by its number or its uuid.", show_default=False)
+    ] = None,
+    look_only: Annotated[bool, typer.Option("--look-only", help="Change nothing, whatever is found.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Compare generations with their checksums.
+
+    Every byte: a few seconds for each gigabyte. If the active one is damaged, the newest healthy one takes its place with every
+    write in it, unless --look-only. Exit code 8 if any is damaged.
+
+    Examples:
+      outcrop verify papers
+      outcrop verify papers 2 --look-only
+    """
+    wanted = None if generation is None else generation_of(generation) or generation
+    with invocation(context).opened(read_only=look_only) as db, screen(stderr=True).status("verifying"):
+        opened = db.collection(collection)
+        before = opened.history()
+        reports = opened.verify(wanted)
+        replaced = opened.history()[len(before) :]
+    if json:
+        write_json({"collection": collection, "generations": msgspec.to_builtins(reports), "replaced": replaced})
+    for one in reports if not json else ():
+        if one.healthy:
+            show(Text(f"Generation {one.generation}: as it was written."))
+        else:
+            note(f"damaged: generation {one.generation}: {plain(one.fault or '', one_line=True)}", style="bold red")
+    if not reports and not json:
+        show(Text(f"There is no finished generation of {collection}."))
+    for change in replaced if not json else ():
+        note(f"replaced: generation {change.generation} serves now instead of {change.previous}", style="bold yellow")
+    if not all(one.healthy for one in reports):
+        raise typer.Exit(exit_codes.DAMAGED)
