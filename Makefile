@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash lint format bench docs eval wheel clean
+.PHONY: help demo test crash stress lint format bench docs eval wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -19,6 +19,10 @@ test: $(READY) ## run every test, the examples in docstrings and documentation, 
 crash: $(READY) ## prove that no crash loses a write: faults under the process, power cuts, every sync left out in turn
 	$(BIN)/python -m tests.crash.sweep $(ARGS)
 
+stress: $(READY) ## readers and a writer beside 200 promotions and rollbacks, with links and with the pointer file
+	$(BIN)/python -m tests.stress.stress $(ARGS)
+	$(BIN)/python -m tests.stress.stress --symlinks never $(ARGS)
+
 lint: $(READY) ## check format, style, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -29,7 +33,7 @@ format: $(READY) ## rewrite the files in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only --quiet .
 
-bench: $(READY) ## measure against the raw libraries in the same run
+bench: $(VENV)/.peers ## measure against the raw libraries and the peers in the same run
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 docs: $(READY) ## run the documentation's examples and check its links
@@ -52,4 +56,9 @@ $(READY): pyproject.toml constraints.txt
 	  echo "'$(PYTHON)' cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@test -x $(BIN)/python || { echo "Setting up $(VENV) (once, a few minutes on a slow line)"; $(PYTHON) -m venv $(VENV); }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
+	@touch $@
+
+# What is only measured against: never a dependency, and never in the way of the tests.
+$(VENV)/.peers: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	@touch $@

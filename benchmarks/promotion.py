@@ -3,8 +3,8 @@
 Measured: on two generations of 100,000 chunks that take turns, while another process writes single documents all the time: the
 swap alone (a link made, renamed over the old one, the folder synced) beside the system calls without us and one fsync of a small
 file; then whole promotions: how long they take, and how much longer than its median the longest write lasted that overlapped one.
-Both with links and with the pointer file. Corpus: the first 100,000 of ../shared/data/text (generated ones where it is absent), embedder
-`static`, default recipe. Seed 20260.
+Both with links and with the pointer file. Corpus: the first 100,000 of ../shared/data/text (generated ones where it is absent),
+embedder `static`, default recipe. Seed 20260.
 Run: python -m benchmarks.promotion
 """
 
@@ -50,19 +50,8 @@ def measure(chosen: Settings) -> Result:
             chunk_count = second.chunk_count
         rows, figures = [], {}
         for symlinks in ("auto", "never"):
-            swap_ms, bare_ms, fsync_ms = _swaps(folder, symlinks)
-            whole, pauses, usual = _promotions(folder, symlinks, numbers[-2:])
-            figures[symlinks] = float(np.median(swap_ms)), float(np.median(pauses))
-            kind = "link" if symlinks == "auto" else "pointer file"
-            for name, values in (
-                (f"swap of the {kind}", swap_ms),
-                ("the same system calls alone", bare_ms),
-                ("one fsync of a file of 4 kB", fsync_ms),
-                (f"whole promotion, {kind}", whole),
-                ("a write, usually", usual),
-                ("a write's longest wait at a promotion", pauses),
-            ):
-                rows.append((name, *(float(np.percentile(values, p)) for p in (50, 95)), float(max(values))))
+            of_kind, figures[symlinks] = _measured(folder, symlinks, numbers[-2:])
+            rows += of_kind
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     swap = max(one for one, _ in figures.values())
@@ -77,6 +66,23 @@ def measure(chosen: Settings) -> Result:
             Target(name="writers' pause, median ms", found=pause, wanted=f"< {PAUSE_TARGET_MS:g}", met=pause < PAUSE_TARGET_MS),
         ),
     )
+
+
+def _measured(folder: Path, symlinks: str, numbers: list[int]) -> tuple[list[tuple[Any, ...]], tuple[float, float]]:
+    """The rows of one kind of pointer, and the medians of the swap and of the writers' pause in milliseconds."""
+    swap_ms, bare_ms, fsync_ms = _swaps(folder, symlinks)
+    whole, pauses, usual = _promotions(folder, symlinks, numbers)
+    kind = "link" if symlinks == "auto" else "pointer file"
+    measured = {
+        f"swap of the {kind}": swap_ms,
+        f"the same system calls alone, {kind}": bare_ms,
+        "one fsync of a file of 4 kB": fsync_ms,
+        f"whole promotion, {kind}": whole,
+        "a write, usually": usual,
+        f"a write's wait at a promotion, {kind}": pauses,
+    }
+    rows = [(name, *(float(np.percentile(values, p)) for p in (50, 95)), float(max(values))) for name, values in measured.items()]
+    return rows, (float(np.median(swap_ms)), float(np.median(pauses)))
 
 
 def _swaps(folder: Path, symlinks: str) -> tuple[list[float], list[float], list[float]]:

@@ -1,4 +1,4 @@
-"""All benchmarks of speed in a row: latency, recall, opening, build. Prints Markdown and writes build/bench/results.json.
+"""All benchmarks of speed in a row, each a file of this folder. Prints Markdown and writes build/bench/results.json.
 
 Each file of this folder measures one question, says in its header on what, and runs alone too. Quality is `benchmarks.quality`.
 Run: python -m benchmarks.run [--quick] [--only latency,build]
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from benchmarks import build, latency, opening, recall
+from benchmarks import build, latency, opening, promotion, recall, writes
 from benchmarks.common import Result, Settings, environment, settings
 
 BENCHMARKS: dict[str, Callable[[Settings], Result]] = {
@@ -19,6 +19,8 @@ BENCHMARKS: dict[str, Callable[[Settings], Result]] = {
     "recall": recall.measure,
     "opening": opening.measure,
     "build": build.measure,
+    "promotion": promotion.measure,
+    "writes": writes.measure,
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -192,7 +192,8 @@ class CollectionsWithoutLinks(Collections):
     symlinks = "never"
 
 
-_settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+# Shrinking takes minutes here, and the steps of a failure are few enough to be read.
+_settings = settings(max_examples=12, stateful_step_count=25, deadline=None, phases=[Phase.explicit, Phase.generate])
 TestCollections = Collections.TestCase
 TestCollections.settings = _settings
 TestCollectionsWithoutLinks = CollectionsWithoutLinks.TestCase

@@ -131,6 +131,11 @@ class EmbedderGone(IllegalState):
     """Writes cannot be embedded as a generation wants it. Attributes: `generation`, `documents`."""
 
 
+class WritesMissing(IllegalState):
+    """A generation lacks writes that the journal does not have any more, so it cannot be brought up to date. Attributes:
+    `sequence` (what it holds), `trimmed` (what the journal begins after)."""
+
+
 class NotYetVisible(OutcropError, RuntimeError):
     """A write is accepted and durable, but could not be made visible. It must not be repeated. Attribute: `sequence`."""
 

@@ -22,7 +22,7 @@ import msgspec
 
 from outcrop.errors import Damaged
 from outcrop.generations.layout import GenerationName
-from outcrop.sqlite_files import mapped_errors, readable, transaction, writable
+from outcrop.sqlite_files import Kept, mapped_errors, readable, transaction, writable
 
 EntryKind = Literal["put", "patch", "delete"]
 _APPLICATION_ID = 0x4F75744A  # "OutJ"
@@ -51,6 +51,7 @@ CREATE TABLE IF NOT EXISTS entries (
 );
 CREATE INDEX IF NOT EXISTS entries_sequence ON entries (sequence);
 CREATE INDEX IF NOT EXISTS entries_document ON entries (document);
+CREATE TABLE IF NOT EXISTS trimmed (sequence INTEGER NOT NULL);   -- entries up to here may be gone
 CREATE TABLE IF NOT EXISTS holds (
     id INTEGER PRIMARY KEY AUTOINCREMENT, sequence INTEGER NOT NULL, generation INTEGER NOT NULL, held_at TEXT NOT NULL
 );
@@ -100,9 +101,7 @@ class Journal:
 
     def __init__(self, path: Path, *, keep_open: bool = False) -> None:
         self.path = path
-        self._keep_open = keep_open
-        self._kept: tuple[int, sqlite3.Connection] | None = None
-        self._inherited: list[sqlite3.Connection] = []
+        self._kept = Kept(lambda: writable(path)) if keep_open else None
 
     def create(self) -> None:
         """Make the file, durable on return."""
@@ -178,8 +177,16 @@ class Journal:
     def trim(self, floor: int) -> int:
         """Forget the entries up to and with the sequence `floor`; how many there were."""
         with self._writing() as connection, transaction(connection):
+            connection.execute("DELETE FROM trimmed WHERE sequence < ?", (floor,))
+            connection.execute("INSERT INTO trimmed SELECT ? WHERE NOT EXISTS (SELECT 1 FROM trimmed)", (floor,))
             connection.execute("DELETE FROM writes WHERE sequence <= ?", (floor,))
             return connection.execute("DELETE FROM entries WHERE sequence <= ?", (floor,)).rowcount
+
+    def trimmed(self) -> int:
+        """Up to which sequence entries may be gone. Who holds less than that cannot be brought up to date any more."""
+        with self._reading() as connection:
+            found: int | None = connection.execute("SELECT max(sequence) FROM trimmed").fetchone()[0]
+        return 0 if found is None else found
 
     def size_bytes(self) -> int:
         """What the entries take, without what SQLite holds free."""
@@ -257,9 +264,8 @@ class Journal:
 
     def close(self) -> None:
         """Release the connection that is kept. Idempotent."""
-        kept, self._kept = self._kept, None
-        if kept is not None and kept[0] == os.getpid():
-            kept[1].close()
+        if self._kept is not None:
+            self._kept.close()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -271,16 +277,11 @@ class Journal:
         if not self.path.is_file():  # never made anew: the collection was dropped, or its numbers are lost
             raise Damaged(f"{self.path} is missing: the collection was dropped, or the file must be restored", path=self.path)
         with mapped_errors(self.path):
-            if not self._keep_open:
-                with closing(writable(self.path)) as connection:
-                    yield connection
+            if self._kept is not None:
+                yield self._kept.get()
                 return
-            if self._kept is not None and self._kept[0] != os.getpid():  # after a fork: the parent's must not be touched
-                self._inherited.append(self._kept[1])
-                self._kept = None
-            if self._kept is None:
-                self._kept = os.getpid(), writable(self.path)
-            yield self._kept[1]
+            with closing(writable(self.path)) as connection:
+                yield connection
 
 
 def now() -> str:

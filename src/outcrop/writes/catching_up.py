@@ -10,6 +10,7 @@ from time import monotonic
 
 import msgspec
 
+from outcrop.errors import WritesMissing
 from outcrop.generations.journal import Journal
 from outcrop.writes.accepting import Live
 from outcrop.writes.applying import Target, apply, recover
@@ -47,12 +48,25 @@ def lag(journal: Journal, target: Target) -> Lag:
     return Lag(entries=entries, unfit=unfit, unembeddable=hopeless)
 
 
+def check_reachable(journal: Journal, target: Target) -> None:
+    """Raise `WritesMissing` if the generation is older than the journal: it would lose what was written between."""
+    sequence, trimmed = target.documents.sequence(), journal.trimmed()
+    if sequence < trimmed:
+        raise WritesMissing(
+            f"{target.documents.path.parent} holds the writes up to {sequence}, and the journal begins after {trimmed}: what was"
+            " written between is not in it and cannot be applied. Build a new generation instead.",
+            sequence=sequence,
+            trimmed=trimmed,
+        )
+
+
 def catch_up(journal: Journal, live: Live, *, lexically: bool = False, seconds_max: float | None = None) -> CaughtUp:
     """Apply what was journaled, page by page, to the end as of the last page; begins no page after `seconds_max`.
 
     With `lexically`, what cannot be embedded is applied without vectors; otherwise raises what the embedder raises.
     """
     began, entries = monotonic(), 0
+    check_reachable(journal, live.target)
     with live.applying():
         recover(live.target)
     while seconds_max is None or monotonic() < began + seconds_max:
