@@ -18,6 +18,8 @@ Outcome: TypeAlias = tuple[str, Stored | str | None]
 """("put", document), ("patch", metadata as JSON) or ("delete", None)."""
 Write: TypeAlias = tuple[tuple[str, Outcome], ...]
 
+KEPT_GENERATIONS = 2
+
 
 def stored(document: Mapping[str, Any]) -> Stored:
     return document["text"], as_json(document["metadata"])
@@ -45,6 +47,7 @@ class World:
     begun: tuple[tuple[str, Generation], ...] = ()
     ready: tuple[tuple[str, Generation], ...] = ()
     active: str | None = None
+    history: tuple[str, ...] = ()  # every promotion and rollback
 
     def generation(self, key: str) -> Generation:
         return dict(self.ready)[key]
@@ -77,7 +80,17 @@ class World:
             return self
         ready = dict(self.ready)
         ready[key] = replace(ready[key], previous=self.active, promoted=True)
-        return replace(self, ready=tuple(ready.items()), active=key)
+        return replace(self, ready=tuple(ready.items()), active=key, history=(*self.history, key))
+
+    def waiting(self) -> list[str]:
+        """The generations that were never promoted, oldest first."""
+        return [key for key, one in self.ready if not one.promoted]
+
+    def collectable(self) -> set[str]:
+        """The generations that a collector need not keep: all that wait but the newest, and of the archived ones those that were
+        promoted before the last two."""
+        archived = [key for key in dict.fromkeys(reversed(self.history)) if key != self.active]
+        return {*self.waiting()[:-1], *archived[KEPT_GENERATIONS:]}
 
 
 class Model:
@@ -88,12 +101,16 @@ class Model:
         self.keys: dict[int, str] = {}  # a generation's number -> the operation that made it
         self.running: dict[str, dict[str, Any]] = {}
         self.words: set[str] = set()  # every word that was ever to be written in a document of its own
+        self.collected: set[str] = set()  # generations that may have been collected
+        self.interrupted: list[dict[str, Any]] = []  # builds that a crash cut short
         self.created = False  # the collection is there, by an acknowledged operation
         self.unsettled = False  # something may be accepted and not visible yet: the next write shows it
 
     def begin(self, key: str, operation: dict[str, Any]) -> None:
         """An operation is about to be called."""
         self.running[key] = operation
+        if operation["op"] == "gc":
+            self.collected.update(key for world in self.worlds for key in world.collectable())
         documents = operation.get("documents")
         self.words.update(word_of(one["text"]) for one in documents or ())
         if operation["op"] == "build":
@@ -123,6 +140,7 @@ class Model:
 
     def crash(self) -> None:
         """The process ended: whatever was running may have happened."""
+        self.interrupted += [one for one in self.running.values() if one["op"] == "build"]
         for key in sorted(self.running, key=lambda one: self.running[one]["op"] == "build"):  # a build's writes come before it
             self.fail(key)
 

@@ -58,18 +58,18 @@ class Point(msgspec.Struct, frozen=True):
         return f"{self.setting}: {self.fault}" + (f", then at {self.again}" if self.again is not None else "")
 
 
-def warm(library: ctypes.CDLL, folder: Path) -> None:
-    """Import here what a workload imports late, so that no child has to."""
+def warm(library: ctypes.CDLL, setting: Setting, folder: Path) -> None:
+    """Import here what a workload imports late, so that no child has to. A workload that fails is told of later."""
     before = set(sys.modules)
     names = folder / "names"
 
     def whole() -> None:
-        _workload(library, Setting(seed=0, symlinks="auto"), Fault(), folder)
-        names.write_text("\n".join(sorted(set(sys.modules) - before)))
+        try:
+            _workload(library, setting, Fault(), folder)
+        finally:
+            names.write_text("\n".join(sorted(set(sys.modules) - before)))
 
-    failed = _forked(whole, folder)
-    if failed:
-        raise RuntimeError(f"an undisturbed workload fails: {failed}")
+    _forked(whole, folder)
     for name in names.read_text().split():
         with contextlib.suppress(ImportError):  # parts of packages that are made when something else is imported
             importlib.import_module(name)

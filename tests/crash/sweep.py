@@ -63,7 +63,7 @@ def main() -> int:
         print(f"left out of the workloads: Collection.{name} does not exist")
     with tempfile.TemporaryDirectory(dir=_SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None) as made:
         library = calls.load(calls.build(Path(made)))
-        points.warm(library, Path(made) / "warm")
+        points.warm(library, _settings(options)[0], Path(made) / "warm")
         failures = _sweep(options, library, Path(made)) if options.points else 0
         failures += _prove(options, library, Path(made)) if options.proof_points else 0
     return 1 if failures else 0
@@ -76,6 +76,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--first-seed", type=int, default=0, help="the first workload's seed")
     parser.add_argument("--symlinks", choices=("auto", "never"), help="only with this setting")
     parser.add_argument("--length", type=int, default=14, help="operations of a workload")
+    parser.add_argument("--without", default="", help="operations to leave out, with commas between")
     parser.add_argument("--only", default="", help="only points whose description contains this text")
     parser.add_argument(
         "--proof-points", type=int, default=240, help="how many points may go by until a removal is noticed; 0: no proof"
@@ -89,7 +90,8 @@ def _options() -> argparse.Namespace:
 def _settings(options: argparse.Namespace) -> list[Setting]:
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     kinds = (options.symlinks,) if options.symlinks else ("auto", "never")
-    return [Setting(seed=seed, symlinks=symlinks, length=options.length) for seed in seeds for symlinks in kinds]
+    without = tuple(options.without.split(","))
+    return [Setting(seed=seed, symlinks=links, length=options.length, without=without) for seed in seeds for links in kinds]
 
 
 # ---- the points ----
