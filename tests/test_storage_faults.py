@@ -65,13 +65,26 @@ def build_limited(kb: Path, size_bytes: int) -> str:
 
 
 @pytest.mark.parametrize("size_kib", [40, 80, 120, 160, 240])
-def test_a_build_that_runs_out_of_space_says_so_and_changes_nothing(kb: Path, size_kib: int) -> None:
+def test_a_build_that_runs_out_of_space_says_so_and_harms_nothing(kb: Path, size_kib: int) -> None:
     assert build_limited(kb, size_kib * 1024).startswith("refused:")
+    for left in (kb / "rocks" / "generations").glob("000002-*"):  # what was embedded is kept for the next build
+        assert {path.name for path in left.iterdir()} <= {
+            "documents.sqlite",
+            "documents.sqlite-wal",
+            "documents.sqlite-shm",
+            "embedded.log",
+        }
+        shutil.rmtree(left)
     assert_unharmed(kb)
 
 
-def test_without_the_limit_the_same_build_succeeds(kb: Path) -> None:
+def test_without_the_limit_the_same_build_succeeds_and_goes_on_from_what_was_kept(kb: Path) -> None:
+    assert build_limited(kb, 240 * 1024).startswith("refused:")
+    assert len(list((kb / "rocks" / "generations").iterdir())) == 2
     assert build_limited(kb, 1 << 30) == "built\n"
+    with outcrop.open(kb, config=Config.test()) as db:
+        assert [info.document_count for info in db.collection("rocks").generations()] == [50, 400]
+    assert len(list((kb / "rocks" / "generations").iterdir())) == 2
 
 
 @pytest.fixture

@@ -144,6 +144,10 @@ class GateFailed(IllegalState):
     """A gate refused a promotion: searches are as they were. Attributes: `report` (a `GateReport`), `collection`, `generation`."""
 
 
+class BuildCancelled(IllegalState):
+    """A build was cancelled. Attributes: `generation`, and `resumable`: whether the same build, begun again, goes on from there."""
+
+
 class EmbedderMismatch(OutcropError, ValueError):
     """An embedder is not the one that a generation was built with. Attributes: `expected`, `found`."""
 

@@ -239,7 +239,9 @@ class GenerationInfo(msgspec.Struct, frozen=True):
     """One generation of a collection, as it stands on disk. Times are UTC in ISO 8601, sizes in bytes, durations in seconds.
 
     `recall` is recall@10 of the vector index against exact search, measured when the generation was sealed (1.0 for an exact index,
-    None without vectors). `skipped` counts records that a build with `on_error="skip"` left out.
+    None without vectors). `skipped` counts records that a build with `on_error="skip"` left out. When the build ended, `vanished`
+    documents of the active generation were not in this one, and `revived` ones were that had been deleted there (None if there was
+    no active generation).
     """
 
     number: int
@@ -260,6 +262,8 @@ class GenerationInfo(msgspec.Struct, frozen=True):
     promoted_at: str | None
     promoted_from: int | None
     path: str
+    vanished: int | None = None
+    revived: int | None = None
 
 
 class WriteResult(msgspec.Struct, frozen=True):

@@ -116,8 +116,18 @@ def test_progress_is_told_by_phases(db: Database) -> None:
     seen: list[Progress] = []
     db.create_collection("rocks", embedder="none").build(documents(), progress=seen.append)
     phases = list(dict.fromkeys(one.phase for one in seen))
-    assert phases[-3:] == ["index", "verify", "catch up"]
+    assert phases == ["read, chunk, embed, write", "index", "verify", "catch up"]
     assert max(one.documents for one in seen) == 20
+
+
+def test_progress_tells_how_busy_each_stage_is(db: Database) -> None:
+    seen: list[Progress] = []
+    db.create_collection("rocks", embedder="hashing:16").build(documents(), progress=seen.append)
+    last = [one for one in seen if one.stages][-1]
+    assert [stage.name for stage in last.stages] == ["read", "chunk", "embed", "write"]
+    assert all(0 <= stage.busy <= 1 for stage in last.stages)
+    assert last.slowest in last.stages
+    assert seen[-1].stages == (), "only where stages overlap"
 
 
 def test_a_bad_record_stops_the_build_with_its_place(db: Database, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outcrop.ingest import staged
+from outcrop.ingest import StageClock, staged
 
 
 @pytest.fixture(autouse=True)
@@ -162,3 +162,29 @@ def test_none_and_false_are_items_like_any_other() -> None:
 def test_a_queue_without_room_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1, found 0"):
         staged(iter([]), queue_size=0)
+
+
+def test_a_clock_runs_while_its_stage_works() -> None:
+    class Ticks:
+        """Stands still but for `work`."""
+
+        now = 0.0
+
+        def __call__(self) -> float:
+            return self.now
+
+    ticks = [Ticks(), Ticks(), Ticks()]
+
+    def work(of: int, seconds: float) -> int:
+        ticks[of].now += seconds
+        return of
+
+    clocks = [StageClock(str(number), clock=one) for number, one in enumerate(ticks)]
+    items = (work(0, 1) for _ in range(5))
+    assert len(list(staged(items, lambda _: work(1, 2), lambda _: work(2, 3), clocks=clocks))) == 5
+    assert [clock.seconds for clock in clocks] == [5, 10, 15]
+
+
+def test_one_clock_is_wanted_for_the_source_and_each_stage() -> None:
+    with pytest.raises(ValueError, match="2 clocks"):
+        staged(iter([1]), str, clocks=[StageClock("read")])

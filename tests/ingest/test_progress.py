@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from outcrop.ingest import Meter, Progress
+from outcrop.ingest import Meter, Progress, StageClock, StageShare
 
 
 class Clock:
@@ -72,3 +72,29 @@ def test_what_the_sink_raises_reaches_the_builder() -> None:
 
     with pytest.raises(KeyboardInterrupt, match="read"):
         Meter(stop).begin("read")
+
+
+def test_the_slowest_stage_is_the_one_that_worked_most() -> None:
+    clock, seen = Clock(), list[Progress]()
+    read, embed = StageClock("read", clock=clock), StageClock("embed", clock=clock)
+    meter = Meter(seen.append, clock=clock)
+    meter.begin("build", [read, embed])
+    with read:
+        clock.now += 1
+    with embed:
+        clock.now += 2
+    clock.now += 1
+    assert meter.finish().stages == (StageShare("read", 0.25), StageShare("embed", 0.5))
+    assert meter.finish().slowest == StageShare("embed", 0.5)
+    meter.begin("index")
+    assert (seen[-1].stages, seen[-1].slowest) == ((), None)
+
+
+def test_work_that_runs_counts_before_it_ends() -> None:
+    clock = Clock()
+    embed = StageClock("embed", clock=clock)
+    with embed:
+        clock.now += 3
+        assert embed.seconds == 3
+    clock.now += 1
+    assert embed.seconds == 3

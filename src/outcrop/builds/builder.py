@@ -1,159 +1,67 @@
-"""Builds a generation beside the live one: read, chunk, embed, write, seal, verify, and last the manifest."""
+"""Builds a generation beside the live one: read, chunk, embed, write, index, verify, catch up, and last the manifest."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from time import monotonic
-from typing import Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from outcrop import files
-from outcrop.builds.verification import verify
-from outcrop.builds.writing import Writer
-from outcrop.config import Config
-from outcrop.documents import Documents, DocumentsWriter
+from outcrop.builds import checkpoint, unfinished, vector_log
+from outcrop.builds.cancelling import CancellableEmbedder, Cancelling
+from outcrop.builds.checkpoint import Checkpoint
+from outcrop.builds.filling import Filled, fill
+from outcrop.builds.plan import BuildPlan, Job, OnError
+from outcrop.builds.presence import presence
+from outcrop.builds.unfinished import Left
+from outcrop.builds.verification import verify_counts
+from outcrop.documents import Documents
 from outcrop.embedding import Embedder, probe_texts, probe_vectors
 from outcrop.engines import registry
-from outcrop.engines.protocol import IndexStats
-from outcrop.errors import NothingToBuild
+from outcrop.errors import BuildCancelled, BuildFailed, Closed, Damaged, InvalidInput, NothingToBuild, OutcropError, StorageFailed
 from outcrop.generations import locks, manifest
 from outcrop.generations.journal import Journal, now
-from outcrop.generations.layout import FORMAT, MANIFEST, CollectionFolder, GenerationName
+from outcrop.generations.layout import FORMAT, MANIFEST, GenerationName
 from outcrop.generations.manifest import Manifest, Probe
-from outcrop.ingest import BadRecord, Chunker, Meter, ProgressSink, Source, staged
-from outcrop.model import Recipe
-from outcrop.writes.preparing import Batch, Prepared, Preparer, batches
+from outcrop.ingest import Meter, fingerprint
+from outcrop.writes.preparing import Batch, Preparer, batches
 
-OnError = Literal["stop", "skip"]
-_QUEUED_BATCHES = 4
+__all__ = ["BuildPlan", "OnError", "build", "embedder_probes"]
 
-
-class BuildPlan(msgspec.Struct, frozen=True, eq=False):
-    """Everything a build needs to know. `recipe.dimension` may still be open: the first document's vector settles it.
-
-    `begin` is given the generation's number before anything is read: it says at which sequence the build begins, and holds what is
-    written from then on. `catch_up` brings the sealed generation to the journal's end.
-    """
-
-    folder: CollectionFolder
-    source: Source
-    recipe: Recipe
-    embedder: Embedder | None
-    chunker: Chunker
-    config: Config
-    on_error: OnError
-    on_skip: Callable[[BadRecord], None] | None
-    progress: ProgressSink | None
-    begin: Callable[[int], int]
-    catch_up: Callable[[GenerationName, Recipe], None]
+_LOCK_SECONDS_MAX = 1.0  # to wait for another build makes no sense; the collector has the lock for a moment
+_FAULTS_OF_THE_DATA = (InvalidInput, NothingToBuild, BuildFailed, Damaged, Closed)
 
 
 def build(plan: BuildPlan) -> GenerationName:
-    """Build a generation; on return it is ready. Whatever fails, the folder of the unfinished generation is removed again.
+    """Build a generation; on return it is ready.
 
-    Raises the source's own errors (`on_error="stop"`), `NothingToBuild`, `CollectionLocked`, `BuildFailed`, `StorageFailed`.
+    If it is interrupted (cancelled, killed, an embedder or a disk that fails, an exception of the source's own), what it has
+    prepared is kept, and the next build with the same recipe prepares none of it again. Whatever else fails leaves nothing behind.
+
+    Raises the source's own errors (`on_error="stop"`), `NothingToBuild`, `CollectionLocked` (soon, if another build runs),
+    `BuildCancelled`, `BuildFailed`, `EmbeddingFailed`, `StorageFailed`.
     """
-    with locks.held(plan.folder.build_lock, timeout_seconds=plan.config.lock_timeout_seconds, action="being built"):
-        _remove_abandoned(plan.folder)
+    timeout_seconds = min(plan.config.lock_timeout_seconds, _LOCK_SECONDS_MAX)
+    with locks.held(plan.folder.build_lock, timeout_seconds=timeout_seconds, action="being built"):
         journal = Journal(plan.folder.journal)
+        unfinished.tidy(plan.folder, journal)
+        age_days_max = plan.config.abandoned_build_days if plan.resume else -1.0
+        left = unfinished.look(plan.folder, plan.recipe, age_days_max=age_days_max)
         name = journal.next_generation()
-        directory = plan.folder.generation(name)
         try:
-            sequence = plan.begin(name.number)
-            preparer = Preparer(plan.recipe, plan.embedder, plan.chunker)
-            read = batches(plan.source, plan.config.batch_documents)
-            begun = _until_a_document(read)
-            if not begun:
-                raise NothingToBuild(f"{plan.source.description} holds no documents", source=plan.source.description)
-            recipe = preparer.settle(begun[-1])
-            with files.storage_errors(directory):
-                directory.mkdir(parents=True)
-            with closing(staged(chain(begun, read), preparer.chunk, preparer.embed, queue_size=_QUEUED_BATCHES)) as prepared:
-                _fill(plan, recipe, name, prepared, sequence=sequence)
-        except BaseException:
-            shutil.rmtree(directory, ignore_errors=True)
-            journal.release(name.number)
+            _build(plan, journal, left, name)
+        except BaseException as error:
+            kept = _kept_or_removed(plan, journal, name, error)
+            if isinstance(error, BuildCancelled):
+                raise _cancelled(plan, name, resumable=kept) from None
             raise
-        journal.release(name.number)
+        with suppress(OutcropError):  # the generation is ready; the next build lets go of what is held in vain
+            journal.release(name.number)
     return name
-
-
-def _fill(plan: BuildPlan, recipe: Recipe, name: GenerationName, prepared: Iterator[Prepared], *, sequence: int) -> None:
-    began = monotonic()
-    directory = plan.folder.generation(name)
-    meter = Meter(plan.progress, size_bytes=plan.source.size_bytes, document_count=plan.source.document_count)
-    meter.begin("read, chunk, embed, write")
-    with closing(DocumentsWriter.create(directory)) as documents:
-        index = registry.engine(recipe.engine, plan.config).create(recipe, directory)
-        try:
-            writer = Writer(documents, index, sequence=sequence, on_error=plan.on_error, on_skip=plan.on_skip)
-            for batch in prepared:
-                wrote = writer.write(batch)
-                meter.advance(
-                    documents=wrote.documents, chunks=wrote.chunks, skipped=wrote.skipped, position_bytes=batch.position_bytes
-                )
-            if not writer.document_count:
-                raise NothingToBuild(
-                    f"{plan.source.description} holds no usable document ({writer.skipped} were skipped)", skipped=writer.skipped
-                )
-            meter.begin("index")
-            documents.seal(sequence=sequence)
-            stats = index.seal()
-            meter.begin("verify")
-            with closing(Documents(directory)) as stored:
-                verify(index, stored, writer.counts, analyzer=recipe.analyzer)
-                meter.begin("catch up")
-                plan.catch_up(name, recipe)
-                seconds = monotonic() - began
-                _write_manifest(plan, recipe, name, writer=writer, stats=stats, stored=stored, seconds=seconds, sequence=sequence)
-        finally:
-            index.close()
-    meter.finish()
-
-
-def _write_manifest(
-    plan: BuildPlan,
-    recipe: Recipe,
-    name: GenerationName,
-    *,
-    writer: Writer,
-    stats: IndexStats,
-    stored: Documents,
-    seconds: float,
-    sequence: int,
-) -> None:
-    directory = plan.folder.generation(name)
-    probes = () if plan.embedder is None else embedder_probes(plan.embedder)
-    files.sync_folder(directory)
-    files.sync_folder(plan.folder.generations)
-    manifest.write(
-        directory,
-        Manifest(
-            format=FORMAT,
-            number=name.number,
-            uuid=name.uuid,
-            created_at=now(),
-            recipe=recipe,
-            source=plan.source.description.encode("utf-8", "backslashreplace").decode(),  # a path may hold any bytes
-            sequence=sequence,
-            document_count=writer.document_count,
-            chunk_count=writer.chunk_count,
-            skipped=writer.skipped,
-            unembedded=0,
-            vector_index=stats.vector_index,
-            recall=stats.recall,
-            build_seconds=round(seconds, 3),
-            fields=stats.fields,
-            probes=probes,
-            parts=tuple(stored.parts()),
-        ),
-    )
 
 
 def embedder_probes(embedder: Embedder) -> tuple[Probe, ...]:
@@ -162,16 +70,125 @@ def embedder_probes(embedder: Embedder) -> tuple[Probe, ...]:
     return tuple(Probe(text=text, vector=tuple(map(float, vector))) for text, vector in zip(probe_texts(), vectors, strict=True))
 
 
-def _remove_abandoned(folder: CollectionFolder) -> None:
-    """Remove what killed builds left. The build lock is ours, so a folder without a manifest has no builder.
+def _build(plan: BuildPlan, journal: Journal, left: Left, name: GenerationName) -> None:
+    clock = monotonic()
+    begun = _begin(plan, journal, left, name)
+    cancelling = Cancelling(plan.cancel)
+    embedder = plan.embedder if plan.embedder is None or plan.cancel is None else CancellableEmbedder(plan.embedder, cancelling)
+    preparer = Preparer(plan.recipe, embedder, plan.chunker)
+    read = cancelling.checked(batches(plan.source, plan.config.batch_documents))
+    first = _until_a_document(read)
+    if not first:
+        raise NothingToBuild(f"{plan.source.description} holds no documents", source=plan.source.description)
+    job = Job(
+        plan=plan,
+        journal=journal,
+        directory=plan.folder.generation(name),
+        begun=msgspec.structs.replace(begun, recipe=preparer.settle(first[-1])),
+        left=left,
+        cancelling=cancelling,
+        meter=Meter(plan.progress, size_bytes=plan.source.size_bytes, document_count=plan.source.document_count),
+    )
+    _make_room(job)
+    filled = fill(job, preparer, _joined(first, read))
+    job.meter.begin("catch up")
+    plan.catch_up(name, job.begun.recipe)
+    cancelling.check()
+    job.meter.begin("verify")
+    _finish(job, name, filled, seconds=monotonic() - clock)
+    job.meter.finish()
 
-    One that was ever to be promoted had a manifest: if that is missing now, the folder is damaged, and not ours to throw away.
+
+def _begin(plan: BuildPlan, journal: Journal, left: Left, name: GenerationName) -> Checkpoint:
+    """Settle with which write the build begins, before anything is read, and hold the later ones.
+
+    A build of the very files of an interrupted one begins where that one began: what was deleted since stays deleted.
     """
-    promoted = {promotion.generation for promotion in Journal(folder.journal).promotions()}
-    for name in folder.names():
-        directory = folder.generation(name)
-        if name.number not in promoted and not (directory / MANIFEST).exists():
-            shutil.rmtree(directory, ignore_errors=True)
+    mark = fingerprint(plan.source)
+    sequence = unfinished.held_sequence(journal, left, mark)
+    if sequence is None:
+        sequence = plan.begin(name.number)
+    else:
+        journal.hold(sequence, name.number)
+    return Checkpoint(recipe=plan.recipe, fingerprint=mark, sequence=sequence)
+
+
+def _make_room(job: Job) -> None:
+    """Now that the source turned out to be good, remove what cannot be gone on from; of the rest, what is only the index's."""
+    for useless in job.left.useless:
+        unfinished.remove(job.plan.folder, job.journal, useless)
+    for usable in job.left.usable:
+        unfinished.shrink(usable.directory)
+    with files.storage_errors(job.directory):
+        job.directory.mkdir(parents=True)
+
+
+def _finish(job: Job, name: GenerationName, filled: Filled, *, seconds: float) -> None:
+    """Check what the generation holds now, and write its manifest."""
+    plan, directory, recipe = job.plan, job.directory, job.begun.recipe
+    with closing(Documents(directory)) as stored:
+        head = stored.head()
+        if head.sequence > job.begun.sequence:  # writes were carried over
+            with closing(registry.engine(recipe.engine, plan.config).open(recipe, directory)) as index:
+                verify_counts(index, stored)
+        compared = presence(plan.folder, stored)
+        probes = () if plan.embedder is None else embedder_probes(plan.embedder)
+        files.sync_folder(directory)
+        files.sync_folder(plan.folder.generations)
+        manifest.write(
+            directory,
+            Manifest(
+                format=FORMAT,
+                number=name.number,
+                uuid=name.uuid,
+                created_at=now(),
+                recipe=recipe,
+                source=plan.source.description.encode("utf-8", "backslashreplace").decode(),  # a path may hold any bytes
+                sequence=job.begun.sequence,
+                document_count=head.documents,
+                chunk_count=head.chunks,
+                skipped=filled.skipped,
+                unembedded=stored.unembedded(),
+                vector_index=filled.stats.vector_index,
+                recall=filled.stats.recall,
+                build_seconds=round(seconds, 3),
+                fields=filled.stats.fields,
+                probes=probes,
+                parts=tuple(stored.parts()),
+                vanished=compared.vanished,
+                revived=compared.revived,
+            ),
+        )
+    with suppress(OSError):  # of no more use, and removed by the next build otherwise
+        (directory / vector_log.FILE_NAME).unlink(missing_ok=True)
+
+
+def _kept_or_removed(plan: BuildPlan, journal: Journal, name: GenerationName, error: BaseException) -> bool:
+    """After a failure keep what the next build can go on from, or remove everything; whether it was kept."""
+    directory = plan.folder.generation(name)
+    if (directory / MANIFEST).exists():  # it came to its end after all
+        return False
+    if _is_interruption(plan, error) and directory.is_dir() and checkpoint.read(directory) is not None:
+        unfinished.shrink(directory)
+        return True
+    unfinished.remove(plan.folder, journal, name)
+    return False
+
+
+def _is_interruption(plan: BuildPlan, error: BaseException) -> bool:
+    """Whether the same build may well succeed the next time. On a full disk, what has cost nothing only takes room."""
+    if isinstance(error, StorageFailed):
+        return plan.embedder is not None
+    return not isinstance(error, _FAULTS_OF_THE_DATA)
+
+
+def _cancelled(plan: BuildPlan, name: GenerationName, *, resumable: bool) -> BuildCancelled:
+    kept = "what it has prepared is kept: the same build, begun again, goes on from there" if resumable else "nothing was changed"
+    return BuildCancelled(
+        f"the build of generation {name.number} of {plan.folder.path.name!r} was cancelled; {kept}",
+        generation=name.number,
+        resumable=resumable,
+    )
 
 
 def _until_a_document(read: Iterator[Batch]) -> list[Batch]:
@@ -182,3 +199,8 @@ def _until_a_document(read: Iterator[Batch]) -> list[Batch]:
         if batch.records:
             break
     return begun
+
+
+def _joined(first: Sequence[Batch], rest: Iterator[Batch]) -> Iterator[Batch]:
+    yield from first
+    yield from rest

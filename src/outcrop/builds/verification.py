@@ -35,6 +35,13 @@ def verify(index: GenerationIndex, stored: Documents, written: Counts, *, analyz
     return checks
 
 
+def verify_counts(index: GenerationIndex, stored: Documents) -> None:
+    """Raise `BuildFailed` unless the index holds as many chunks as are stored: the cheap check after writes were carried over."""
+    check = _index_check(index, stored.counts())
+    if not check.passed:
+        raise BuildFailed(f"the new generation did not catch up as it should and was removed: {check.found}", checks=(check,))
+
+
 def _documents_check(stored: Documents, written: Counts) -> Check:
     found = stored.counts()
     return Check(name="documents", passed=found == written, found=f"{found} stored, {written} written")

@@ -6,13 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
+import numpy as np
 
+from outcrop.builds.checkpoint import Checkpoint
+from outcrop.builds.salvage import Salvaged
+from outcrop.builds.vector_log import VectorLogWriter
 from outcrop.documents import Counts, DocumentRow, DocumentsWriter
 from outcrop.engines.protocol import GenerationIndex, IndexedChunk
 from outcrop.errors import DuplicateDocument
 from outcrop.ingest import BadRecord
 from outcrop.writes.applying import chunks_of
-from outcrop.writes.preparing import Prepared, PreparedDocument, located
+from outcrop.writes.preparing import PreparedDocument, located
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -23,25 +27,37 @@ class Written(msgspec.Struct, frozen=True):
     skipped: int
 
 
+class Faults(msgspec.Struct, frozen=True, eq=False):
+    """What happens with a bad record: it stops the build, or it is skipped and told to `on_skip`."""
+
+    on_error: Literal["stop", "skip"]
+    on_skip: Callable[[BadRecord], None] | None
+
+
 class Writer:
-    """Gives out rows and slots, and writes. One thread uses it."""
+    """Gives out rows and slots, and writes. One thread uses it.
+
+    A batch's vectors are in `log`, if there is one, before its rows and the build's checkpoint are committed: so every document
+    that is there has its vectors.
+    """
 
     def __init__(
         self,
         documents: DocumentsWriter,
         index: GenerationIndex,
         *,
-        sequence: int,
-        on_error: Literal["stop", "skip"],
-        on_skip: Callable[[BadRecord], None] | None,
+        checkpoint: Checkpoint,
+        log: VectorLogWriter | None,
+        faults: Faults,
     ) -> None:
         self._documents = documents
         self._index = index
-        self._sequence = sequence
-        self._on_error = on_error
-        self._on_skip = on_skip
+        self._checkpoint = checkpoint
+        self._log = log
+        self._faults = faults
         self._next_row = 1
         self._next_slot = 1
+        self._prepared = 0
         self.document_count = 0
         self.chunk_count = 0
         self.skipped = 0
@@ -51,29 +67,37 @@ class Writer:
         """What was written so far."""
         return Counts(documents=self.document_count, chunks=self.chunk_count)
 
-    def write(self, batch: Prepared) -> Written:
+    def write(self, batch: Salvaged) -> Written:
         """Write a batch; what was written of it. Raises the first bad document's error if the build stops at errors."""
         before = Written(self.document_count, self.chunk_count, self.skipped)
         for bad in batch.bad:
             self._skip(bad)
         documents = batch.documents
-        rows = self._rows(documents)
+        prepared = self._prepared + len(documents) - batch.reused
         try:
-            self._documents.add(rows, self._sequence)
+            rows = self._commit(documents, prepared)
         except DuplicateDocument:
             documents = self._without_duplicates(documents)
-            rows = self._rows(documents)
-            self._documents.add(rows, self._sequence)
-        self._index.apply(self._indexed(documents, rows), (), self._sequence)
+            rows = self._commit(documents, prepared)
+        self._index.apply(self._indexed(documents, rows), (), self._checkpoint.sequence)
+        self._prepared = prepared
         self._advance(rows)
         return Written(self.document_count - before.documents, self.chunk_count - before.chunks, self.skipped - before.skipped)
 
+    def _commit(self, documents: Sequence[PreparedDocument], prepared: int) -> list[DocumentRow]:
+        rows = self._rows(documents)
+        vectors = [one.vectors for one in documents if one.vectors is not None]
+        if self._log is not None and vectors:
+            self._log.append(self._next_slot, np.concatenate(vectors))
+        self._documents.add(rows, self._checkpoint.sequence, self._checkpoint.encoded(prepared))
+        return rows
+
     def _skip(self, bad: BadRecord) -> None:
-        if self._on_error == "stop":
+        if self._faults.on_error == "stop":
             raise bad.error
         self.skipped += 1
-        if self._on_skip is not None:
-            self._on_skip(bad)
+        if self._faults.on_skip is not None:
+            self._faults.on_skip(bad)
 
     def _without_duplicates(self, documents: Sequence[PreparedDocument]) -> list[PreparedDocument]:
         """The batch with only the first document of every id."""

@@ -95,7 +95,6 @@ class DocumentsWriter:
         with mapped_errors(self.path):
             with transaction(self._connection):
                 self._connection.execute("UPDATE head SET sequence = ?", (sequence,))
-                self._connection.execute("DELETE FROM build")
             self._connection.execute("PRAGMA synchronous = FULL")
             busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:

@@ -138,6 +138,8 @@ def _info(
         promoted_at=(last.done_at or last.intended_at) if last else None,
         promoted_from=last.previous if last else None,
         path=str(path),
+        vanished=sealed.vanished,
+        revived=sealed.revived,
     )
 
 

@@ -23,7 +23,9 @@ class Probe(msgspec.Struct, frozen=True):
 
 class Manifest(msgspec.Struct, frozen=True):
     """A sealed generation. `parts` lists, with checksums, the immutable files as they were sealed; the rows in documents.sqlite
-    say which parts there are now. `sequence` is the sequence at which the build began."""
+    say which parts there are now. `sequence` is the sequence at which the build began. `vanished` and `revived` count documents as
+    they were when the build ended: those that the active generation had and this one has not, and those that had been deleted there
+    and are here. None if there was no active generation."""
 
     format: int
     number: int
@@ -42,6 +44,8 @@ class Manifest(msgspec.Struct, frozen=True):
     fields: tuple[str, ...]
     probes: tuple[Probe, ...]
     parts: tuple[PartRow, ...]
+    vanished: int | None = None
+    revived: int | None = None
 
 
 def write(directory: Path, manifest: Manifest) -> None:

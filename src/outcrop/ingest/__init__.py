@@ -1,11 +1,13 @@
 """Documents in: sources that stream them, chunkers that cut them, a bounded pipeline and its progress."""
 
 from outcrop.ingest.chunking import Chunker, Piece, resolve_chunker
+from outcrop.ingest.fingerprint import fingerprint
 from outcrop.ingest.jsonl import lines_of
 from outcrop.ingest.pipeline import staged
-from outcrop.ingest.progress import Meter, Progress, ProgressSink
+from outcrop.ingest.progress import Meter, Progress, ProgressSink, StageShare
 from outcrop.ingest.records import RECORD_BYTES_MAX, BadRecord, Record, Source
 from outcrop.ingest.sources import open_source
+from outcrop.ingest.stage_clock import StageClock
 
 __all__ = [
     "RECORD_BYTES_MAX",
@@ -17,6 +19,9 @@ __all__ = [
     "ProgressSink",
     "Record",
     "Source",
+    "StageClock",
+    "StageShare",
+    "fingerprint",
     "lines_of",
     "open_source",
     "resolve_chunker",

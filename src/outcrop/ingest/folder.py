@@ -84,6 +84,11 @@ def open_folder(path: Path) -> Folder:
     return Folder(path, f"the {count} files of the folder {path}{left_out}", size_bytes, count)
 
 
+def files_of(folder: Folder) -> Iterator[Path]:
+    """The files that a folder's documents come from."""
+    return (file for file, _ in _files(folder.path))
+
+
 def open_text_file(path: Path) -> TextFile:
     """The source for a single file. Raises `MissingExtra` when it is HTML and selectolax is not installed."""
     if FORMATS[path.suffix.lower()] == "html":

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import GeneratorType
 from typing import Any
+
+from outcrop.ingest.stage_clock import StageClock
 
 _WAKE_SECONDS = 0.5
 
 
-def staged(source: Iterator[Any], *stages: Callable[[Any], Any], queue_size: int = 8) -> Generator[Any, None, None]:
+def staged(
+    source: Iterator[Any], *stages: Callable[[Any], Any], queue_size: int = 8, clocks: Sequence[StageClock] = ()
+) -> Generator[Any, None, None]:
     """Each item of `source` put through the stages in order; the source and every stage run in a thread of their own.
 
     Order is kept. Queues of `queue_size` items join the threads: at most `(len(stages) + 1) * (queue_size + 1)` items are under way
@@ -22,22 +27,29 @@ def staged(source: Iterator[Any], *stages: Callable[[Any], Any], queue_size: int
     call that each is in returns, items under way are dropped, and no thread is left when the generator has ended. A source that
     is a generator is closed. Nothing starts before the first item is asked for.
 
-    Raises `ValueError` when `queue_size` is below 1.
+    `clocks`, if given, are one for the source and one for each stage: they run while it works.
+
+    Raises `ValueError` when `queue_size` is below 1 or the number of clocks is another.
 
     >>> list(staged(iter([1, 2, 3]), lambda number: number * 10, str))
     ['10', '20', '30']
     """
     if queue_size < 1:
         raise ValueError(f"queue_size must be at least 1, found {queue_size}")
-    return _staged(source, stages, queue_size)
+    if clocks and len(clocks) != len(stages) + 1:
+        raise ValueError(f"{len(stages) + 1} clocks are wanted, one for the source and one for each stage, found {len(clocks)}")
+    return _staged(source, stages, queue_size, clocks or [nullcontext()] * (len(stages) + 1))
 
 
-def _staged(source: Iterator[Any], stages: tuple[Callable[[Any], Any], ...], queue_size: int) -> Generator[Any, None, None]:
+def _staged(
+    source: Iterator[Any], stages: tuple[Callable[[Any], Any], ...], queue_size: int, clocks: Sequence[AbstractContextManager[Any]]
+) -> Generator[Any, None, None]:
     line = _Line()
     queues = [_Queue(line, queue_size) for _ in range(len(stages) + 1)]
-    threads = [threading.Thread(target=_read, args=(source, queues[0], line), name="outcrop-read", daemon=True)]
-    for index, stage in enumerate(stages):
-        arguments = (stage, queues[index], queues[index + 1], line)
+    reading = (_timed(source, clocks[0]), source, queues[0], line)
+    threads = [threading.Thread(target=_read, args=reading, name="outcrop-read", daemon=True)]
+    for index, (stage, clock) in enumerate(zip(stages, clocks[1:], strict=True)):
+        arguments = (_clocked(stage, clock), queues[index], queues[index + 1], line)
         threads.append(threading.Thread(target=_run, args=arguments, name=f"outcrop-stage-{index + 1}", daemon=True))
     started: list[threading.Thread] = []
     try:
@@ -109,10 +121,28 @@ class _Queue:
             yield item
 
 
-def _read(source: Iterator[Any], output: _Queue, line: _Line) -> None:
+def _timed(source: Iterator[Any], clock: AbstractContextManager[Any]) -> Iterator[Any]:
+    end = object()
+    while True:
+        with clock:
+            item = next(source, end)
+        if item is end:
+            return
+        yield item
+
+
+def _clocked(stage: Callable[[Any], Any], clock: AbstractContextManager[Any]) -> Callable[[Any], Any]:
+    def work(item: Any) -> Any:
+        with clock:
+            return stage(item)
+
+    return work
+
+
+def _read(items: Iterator[Any], source: Iterator[Any], output: _Queue, line: _Line) -> None:
     try:
         try:
-            for item in source:
+            for item in items:
                 if not output.put(item):
                     break
         finally:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
+
+from outcrop.ingest.stage_clock import StageClock
+
+
+class StageShare(msgspec.Struct, frozen=True):
+    """How much of a phase's time one of its stages has worked, in [0, 1]. Stages run at once: the shares do not add up to 1."""
+
+    name: str
+    busy: float
 
 
 class Progress(msgspec.Struct, frozen=True):
     """How far one phase of a build is.
 
-    `rate` is documents a second over the phase; `skipped` counts bad records. `remaining_seconds` is None while nothing is known to
-    tell it from. `size_bytes` and `document_count` are the source's totals, where it has them.
+    `rate` is documents a second over the phase; `skipped` counts bad records, `reused` the documents that an interrupted build had
+    prepared already. `remaining_seconds` is None while nothing is known to tell it from. `size_bytes` and `document_count` are the
+    source's totals, where it has them. `stages` are the stages that overlap in this phase.
     """
 
     phase: str
@@ -25,6 +35,13 @@ class Progress(msgspec.Struct, frozen=True):
     skipped: int
     remaining_seconds: float | None
     document_count: int | None = None
+    reused: int = 0
+    stages: tuple[StageShare, ...] = ()
+
+    @property
+    def slowest(self) -> StageShare | None:
+        """The stage that worked most, which the others wait for; None for a phase without stages."""
+        return max(self.stages, key=lambda stage: stage.busy, default=None)
 
     @property
     def fraction(self) -> float | None:
@@ -67,21 +84,26 @@ class Meter:
         self._clock = clock
         self._phase: str | None = None
         self._position_bytes: int | None = None
+        self._stages: Sequence[StageClock] = ()
         self._reset("build")
 
-    def begin(self, phase: str) -> None:
-        """End the phase before, if there was one, and start another from zero. The sink is told at once."""
+    def begin(self, phase: str, stages: Sequence[StageClock] = ()) -> None:
+        """End the phase before, if there was one, and start another from zero, in which `stages` work. The sink is told at once."""
         if self._phase is not None:
             self._tell(self._clock())
         self._reset(phase)
         self._phase = phase
+        self._stages = stages
         self._tell(self._started)
 
-    def advance(self, *, documents: int = 0, chunks: int = 0, skipped: int = 0, position_bytes: int | None = None) -> None:
+    def advance(
+        self, *, documents: int = 0, chunks: int = 0, skipped: int = 0, reused: int = 0, position_bytes: int | None = None
+    ) -> None:
         """Add to the counts; `position_bytes` is where the source is now, not an addition."""
         self._documents += documents
         self._chunks += chunks
         self._skipped += skipped
+        self._reused += reused
         if position_bytes is not None:
             self._position_bytes = position_bytes
         if self._sink is not None and (now := self._clock()) - self._told >= self._interval_seconds:
@@ -93,8 +115,9 @@ class Meter:
 
     def _reset(self, phase: str) -> None:
         self._name = phase
-        self._documents = self._chunks = self._skipped = 0
+        self._documents = self._chunks = self._skipped = self._reused = 0
         self._position_bytes = None
+        self._stages = ()
         self._started = self._told = self._clock()
 
     def _tell(self, now: float) -> Progress:
@@ -110,6 +133,10 @@ class Meter:
             skipped=self._skipped,
             remaining_seconds=None,
             document_count=self._document_count,
+            reused=self._reused,
+            stages=tuple(
+                StageShare(stage.name, min(stage.seconds / seconds, 1.0) if seconds > 0 else 0.0) for stage in self._stages
+            ),
         )
         fraction = progress.fraction
         if fraction and seconds > 0:
