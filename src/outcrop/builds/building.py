@@ -79,6 +79,8 @@ def build_generation(stage: Stage, record: CollectionRecord, wanted: Wanted) -> 
             progress=wanted.progress,
             begin=partial(_begin, stage, own, began),
             catch_up=partial(_catch_up, stage, mixed),
+            resume=wanted.resume,
+            cancel=wanted.cancel,
         )
         return build(plan)
 
