@@ -14,6 +14,7 @@ from pathlib import Path
 
 import tantivy
 
+from outcrop import forking
 from outcrop.analysis import Analyzer
 from outcrop.engines.builtin.text_filter import add_filter_fields
 from outcrop.errors import CollectionLocked, Damaged, OutcropError, StorageFailed
@@ -93,9 +94,10 @@ def damaged(directory: Path, found: str) -> Damaged:
 
 @contextmanager
 def tantivy_errors(directory: Path, action: str) -> Iterator[None]:
-    """Turn Tantivy's exceptions (mostly `ValueError` with a text, and Rust panics) into ours."""
+    """Turn Tantivy's exceptions (mostly `ValueError` with a text, and Rust panics) into ours; a fork waits until it is left."""
     try:
-        yield
+        with forking.undisturbed():
+            yield
     except OutcropError:
         raise
     except (ValueError, OSError, RuntimeError, SystemError) as error:
