@@ -1,7 +1,7 @@
 """Puts the tail into parts, keeps the parts few and full of what is alive, and removes what nobody needs any more.
 
 Parts are written beside the open index; only listing them takes the generation's apply lock, for milliseconds. Merging is
-geometric: a row is written again each time that its part grows about fourfold, so there are at most three parts of each size.
+geometric: a row is written again each time that its part grows about fourfold, so there are at most three parts of a size.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from outcrop.engines.protocol import Publishing
 _FULL_TIER = 4
 """So many parts of about one size are merged into one."""
 _TIER_FACTOR = 4
+_TIER_ROWS_MIN = 1_024
+"""Smaller parts count as equal: writing them again takes milliseconds, and each costs every query some."""
 _DEAD_SHARE_MAX = 0.3
 """A part of which more has ended is written anew without that."""
 _WRITTEN_ROWS = 8_192
@@ -190,7 +192,7 @@ def _living(live: LivePart) -> int:
 
 
 def _tier(row_count: int) -> int:
-    return int(log(max(1, row_count), _TIER_FACTOR))
+    return int(log(max(_TIER_ROWS_MIN, row_count) / _TIER_ROWS_MIN, _TIER_FACTOR))
 
 
 def _with_higher(by_tier: dict[int, list[LivePart]], tier: int) -> list[LivePart]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from outcrop import files
-from outcrop.documents import list_part
+from outcrop.documents import Documents, list_part
 from outcrop.engines.builtin.parts import PartWriter
 from outcrop.engines.builtin.serving import TEXT
 from outcrop.engines.builtin.text_writer import TextWriter
@@ -46,9 +47,10 @@ class Building:
                 self._seal_part()
 
     def seal(self) -> None:
-        """Build and list the last part, commit the text index, and make all of it durable. An index may be empty."""
+        """Build and list the last part, commit the text index with the rows' sequence, make all of it durable. May be empty."""
         self._seal_part()
-        self._text.commit(self._sequence)
+        with closing(Documents(self._directory)) as documents:
+            self._text.commit(documents.sequence())
         self._text.close()
         files.sync_folder((self._directory / TEXT).parent)
         files.sync_folder(self._directory)
