@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -177,8 +178,9 @@ def part_facts(part: PartRow) -> bytes:
     return encode({"files": part.files, "facts": part.facts, "sequence": part.sequence})
 
 
+@lru_cache(maxsize=1024)
 def part(uuid: str, first_slot: int, row_count: int, facts: bytes) -> PartRow:
-    """A part from its row."""
+    """A part from its row. Rows never change, and are read again with every write."""
     held = msgspec.json.decode(facts)
     return PartRow(
         uuid=uuid,

@@ -1,4 +1,11 @@
-"""Writes the text index of one generation: bulk adds of a build, then one commit for every write that is applied."""
+"""Writes the text index of one generation: bulk adds of a build, then one commit for every write that is applied.
+
+A commit makes a segment of six files, and Tantivy merges eight segments of about one size into one; all that have fewer than 10,000
+chunks count as equal. Tantivy's Python package has no say in that, and whoever closes the writer waits for it. Measured (2 cores,
+chunks of 100 words): a commit of one chunk takes 20 to 30 ms, nearly all of it Tantivy's own synced files; merges add 7 ms on
+average, and over 2,000 such commits there are never more than 7 segments and 52 files. Larger merges take about 10 us a chunk: 0.8
+s once in 80,000 chunks, 6 s once in 640,000. Searches wait for nothing.
+"""
 
 from __future__ import annotations
 
