@@ -115,8 +115,13 @@ def _begin(plan: BuildPlan, journal: Journal, left: Left, name: GenerationName) 
 
 def _make_room(job: Job) -> None:
     """Now that the source turned out to be good, remove what cannot be gone on from; of the rest, what is only the index's."""
-    for useless in job.left.useless:
-        unfinished.remove(job.plan.folder, job.journal, useless)
+    if job.left.useless:
+        # Under the writer lock: the first write of a collection makes a generation too, without the build lock.
+        with locks.writing(job.plan.folder, job.plan.config.lock_timeout_seconds):
+            still_unfinished = set(unfinished.unfinished(job.plan.folder))
+            for useless in job.left.useless:
+                if useless in still_unfinished:
+                    unfinished.remove(job.plan.folder, job.journal, useless)
     for usable in job.left.usable:
         unfinished.shrink(usable.directory)
     with files.storage_errors(job.directory):

@@ -15,7 +15,7 @@ import msgspec
 from outcrop.builds.builder import BuildPlan, OnError, build
 from outcrop.builds.first import make_first
 from outcrop.builds.ingredients import Mixed, mix
-from outcrop.builds.own_documents import OwnDocuments
+from outcrop.builds.own_documents import OwnDocuments, WithKeptWrites
 from outcrop.builds.stage import Stage
 from outcrop.documents import Documents, DocumentsWriter
 from outcrop.embedding import Embedder
@@ -67,6 +67,8 @@ def build_generation(stage: Stage, record: CollectionRecord, wanted: Wanted) -> 
     with ExitStack() as held:
         own = held.enter_context(_own(stage)) if wanted.source is None else None
         source = _source(wanted, own, mixed.recipe, began)
+        if own is None and wanted.keep_writes:
+            source = held.enter_context(_with_kept_writes(stage, source, mixed.recipe))
         plan = BuildPlan(
             folder=stage.folder,
             source=source,
@@ -143,6 +145,17 @@ def _source(wanted: Wanted, own: OpenGeneration | None, recipe: Recipe, began: l
     assert own is not None
     same_space = own.manifest.recipe.embedder == recipe.embedder
     return OwnDocuments(own.documents, own.name.number, keep_vectors=same_space, at=lambda: began[-1])
+
+
+@contextmanager
+def _with_kept_writes(stage: Stage, source: Source, recipe: Recipe) -> Iterator[Source]:
+    opened = stage.openings.pin_active()
+    if opened is None:
+        yield source
+        return
+    with pinned(opened):
+        same_space = opened.manifest.recipe.embedder == recipe.embedder
+        yield WithKeptWrites(source, opened.documents, opened.manifest.sequence, keep_vectors=same_space)
 
 
 @contextmanager

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal, TypeAlias
 
 import msgspec
 
 from outcrop.documents import Documents
-from outcrop.ingest import BadRecord, Record
+from outcrop.ingest import BadRecord, Record, Source
 from outcrop.model import Document
 
-KeptWrite: TypeAlias = tuple[Literal["put", "delete"], str, Document | None]
 _PAGE_IDS = 256
 
 
@@ -38,22 +36,33 @@ class OwnDocuments:
             yield Record(document=kept, origin=f"{self.description}, item {position}", position_bytes=None)
 
 
-def kept_writes(documents: Documents, since: int, *, keep_vectors: bool) -> Iterator[KeptWrite]:
-    """What was written to a generation since the write `since`: (put, id, the document as it is now) or (delete, id, None).
+class WithKeptWrites:
+    """A source in which what was written to a generation after the write `since` takes the place of what the source says.
 
-    For `build(source, keep_writes=True)`: with the sequence at which the generation was built these are all writes since then. Each
-    document comes once. The ids are held in memory, the documents are read in pages. `keep_vectors` as in `OwnDocuments`.
+    What was deleted since is left out, what was put in comes at the end. `documents` are the generation's. The ids are held in
+    memory, the documents read in pages.
     """
-    put, gone = documents.written_since(since)
-    for place in range(0, len(put), _PAGE_IDS):
-        page = put[place : place + _PAGE_IDS]
-        found = {document.id: document for document in documents.get(page)}
-        for document_id in page:
-            document = found.get(document_id)  # None if it was deleted a moment ago
-            kept = None if document is None else _in_this_space(document, keep_vectors=keep_vectors)
-            yield "delete" if kept is None else "put", document_id, kept
-    for document_id in gone:
-        yield "delete", document_id, None
+
+    def __init__(self, source: Source, documents: Documents, since: int, *, keep_vectors: bool) -> None:
+        self.description = f"{source.description}, with the writes kept"
+        self.size_bytes = source.size_bytes
+        self.document_count = None
+        self._source = source
+        self._documents = documents
+        self._since = since
+        self._keep_vectors = keep_vectors
+
+    def records(self) -> Iterator[Record | BadRecord]:
+        """The source's records, but for those documents; then these."""
+        put, gone = self._documents.written_since(self._since)
+        kept = {*put, *gone}
+        for item in self._source.records():
+            if isinstance(item, BadRecord) or item.document.id not in kept:
+                yield item
+        for place in range(0, len(put), _PAGE_IDS):
+            for document in self._documents.get(put[place : place + _PAGE_IDS]):
+                own = _in_this_space(document, keep_vectors=self._keep_vectors)
+                yield Record(document=own, origin=f"the write of {document.id!r}", position_bytes=None)
 
 
 def _in_this_space(document: Document, *, keep_vectors: bool) -> Document:
