@@ -51,6 +51,9 @@ class Document(msgspec.Struct, frozen=True, eq=False):
             return same and self.vector is other.vector
         return same and bool(np.array_equal(self.vector, other.vector))
 
+    def __ne__(self, other: object) -> bool:  # a Struct has its own, which would not ask __eq__
+        return not self == other
+
     __hash__ = None  # type: ignore[assignment]
 
 

@@ -188,3 +188,35 @@ def test_a_clock_runs_while_its_stage_works() -> None:
 def test_one_clock_is_wanted_for_the_source_and_each_stage() -> None:
     with pytest.raises(ValueError, match="2 clocks"):
         staged(iter([1]), str, clocks=[StageClock("read")])
+
+
+@pytest.mark.parametrize("failing", ["source", "first", "last"])
+def test_what_went_through_all_stages_before_a_failure_is_given_out_before_it_is_raised(failing: str) -> None:
+    finished = threading.Semaphore(0)
+
+    def source() -> Iterator[int]:
+        yield from range(3)
+        if failing == "source":
+            wait_for_three()
+        yield 3
+
+    def wait_for_three() -> None:
+        for _ in range(3):
+            finished.acquire()
+        raise ValueError("no")
+
+    def first(item: int) -> int:
+        if item == 3 and failing == "first":
+            wait_for_three()
+        return item
+
+    def last(item: int) -> int:
+        if item == 3:
+            raise ValueError("no")
+        finished.release()
+        return item
+
+    given: list[int] = []
+    with pytest.raises(ValueError, match="no"):
+        given.extend(staged(source(), first, last, queue_size=5))
+    assert given == [0, 1, 2]

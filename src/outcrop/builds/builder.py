@@ -78,6 +78,9 @@ def _build(plan: BuildPlan, journal: Journal, left: Left, name: GenerationName) 
     preparer = Preparer(plan.recipe, embedder, plan.chunker)
     read = cancelling.checked(batches(plan.source, plan.config.batch_documents))
     first = _until_a_document(read)
+    bad = next((bad for batch in first for bad in batch.bad), None)
+    if bad is not None and plan.on_error == "stop":
+        raise bad.error
     if not first:
         raise NothingToBuild(f"{plan.source.description} holds no documents", source=plan.source.description)
     job = Job(

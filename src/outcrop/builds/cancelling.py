@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from threading import Event
 from typing import TypeVar
 
@@ -31,10 +31,14 @@ class Cancelling:
             raise BuildCancelled("the build was cancelled")
 
     def checked(self, items: Iterator[_Item]) -> Iterator[_Item]:
-        """The items, as long as the build goes on."""
-        for item in items:
-            self.check()
-            yield item
+        """The items, as long as the build goes on. A generator is closed then, and so the file that it reads."""
+        try:
+            for item in items:
+                self.check()
+                yield item
+        finally:
+            if isinstance(items, Generator):
+                items.close()
 
 
 class CancellableEmbedder:

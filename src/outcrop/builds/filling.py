@@ -73,7 +73,6 @@ def _written(job: Job, preparer: Preparer, read: Iterator[Batch], into: tuple[Do
                 reused=batch.reused,
                 position_bytes=batch.position_bytes,
             )
-            job.cancelling.check()
     if not writer.document_count:
         found = f"{plan.source.description} holds no usable document ({writer.skipped} were skipped)"
         raise NothingToBuild(found, skipped=writer.skipped)

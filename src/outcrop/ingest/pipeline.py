@@ -24,8 +24,9 @@ def staged(
 
     An exception in the source or in a stage is raised here as the very same object, with its traceback. Then, and when the
     consumer closes the generator or an exception (`KeyboardInterrupt` too) passes through it, all threads stop as soon as the
-    call that each is in returns, items under way are dropped, and no thread is left when the generator has ended. A source that
-    is a generator is closed. Nothing starts before the first item is asked for.
+    call that each is in returns, and no thread is left when the generator has ended. Items under way are dropped; but before an
+    exception of the source or a stage is raised, those that have been through all stages are still given out, since their work
+    may have been dear. A source that is a generator is closed. Nothing starts before the first item is asked for.
 
     `clocks`, if given, are one for the source and one for each stage: they run while it works.
 
@@ -58,12 +59,18 @@ def _staged(
             started.append(thread)
         yield from queues[-1]
         if line.error is not None:
+            _end(started)
+            yield from queues[-1].rest()
             raise line.error
     finally:
         line.stop()
-        for thread in started:
-            thread.join()
+        _end(started)
         line.error = None  # its traceback refers to this frame
+
+
+def _end(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join()
 
 
 class _Line:
@@ -92,21 +99,24 @@ class _Queue:
         self._closed = False
 
     def put(self, item: Any) -> bool:
-        """Wait for room and append; False when the line has stopped."""
+        """Wait for room and append; False when the line has stopped: then there is room for what is finished, and no more."""
         changed = self._line.changed
         with changed:
             while len(self._items) >= self._size and not self._line.stopped:
                 changed.wait()
-            if self._line.stopped:
-                return False
             self._items.append(item)
             changed.notify_all()
-            return True
+            return not self._line.stopped
 
     def close(self) -> None:
         with self._line.changed:
             self._closed = True
             self._line.changed.notify_all()
+
+    def rest(self) -> Iterator[Any]:
+        """What is still there, once nobody appends any more."""
+        while self._items:
+            yield self._items.popleft()
 
     def __iter__(self) -> Iterator[Any]:
         changed = self._line.changed

@@ -13,6 +13,7 @@ from outcrop.surfaces.cli.rendering import note, plain, screen
 
 SKIPPED_SHOWN = 20
 _LINE_EVERY_SECONDS = 10.0
+_SLOWEST_AFTER_SECONDS = 1.0
 
 Sink = Callable[[Progress], None]
 
@@ -43,10 +44,14 @@ def told(progress: Progress) -> str:
         parts.append(f"{progress.fraction:.0%}")
     if progress.documents:
         parts.append(f"{progress.documents:,} documents, {progress.rate:,.0f}/s")
+    if progress.reused:
+        parts.append(f"{progress.reused:,} from the interrupted build")
     if progress.skipped:
         parts.append(f"{progress.skipped:,} skipped")
     if progress.remaining_seconds is not None and progress.remaining_seconds >= 1:
         parts.append(f"{duration(progress.remaining_seconds)} left")
+    if progress.slowest is not None and progress.seconds >= _SLOWEST_AFTER_SECONDS:
+        parts.append(f"slowest: {progress.slowest.name}, {progress.slowest.busy:.0%} busy")
     return ", ".join(parts)
 
 
