@@ -146,6 +146,8 @@ def _cut_over(stage: Stage, change: Change, live: Live, *, intent: int, report: 
     applied_per_second = 0.0
     accepted, since = stage.journal.head(), monotonic()
     for round_number in range(1, _FREE_ROUNDS + _DELAYING_ROUNDS + 1):
+        caught = catch_up(stage.journal, live, lexically=change.lexically)
+        applied_per_second = caught.entries / max(caught.seconds, 1e-9)
         with stage.writing():
             if not change.still_wanted():
                 return False
@@ -158,8 +160,6 @@ def _cut_over(stage: Stage, change: Change, live: Live, *, intent: int, report: 
                 catch_up(stage.journal, live, lexically=change.lexically)
                 swap(stage, change.name, intent, report)
                 return True
-        caught = catch_up(stage.journal, live, lexically=change.lexically)
-        applied_per_second = caught.entries / max(caught.seconds, 1e-9)
     entries = stage.journal.entry_count(live.target.documents.sequence())
     written_per_second = (stage.journal.head() - accepted) / max(monotonic() - since, 1e-9)
     raise CatchUpFailed(
