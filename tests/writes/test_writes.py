@@ -6,15 +6,17 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import numpy as np
 import pytest
 
 import outcrop
 from outcrop import Collection, Config, Database, Document, Gate
+from outcrop.builds import promotion
 from outcrop.embedding import HashingEmbedder
 from outcrop.errors import (
+    CatchUpFailed,
     DuplicateDocument,
     EmbedderGone,
     EmbeddingFailed,
@@ -293,3 +295,41 @@ def test_a_generation_older_than_the_journal_is_refused(rocks: Collection, db: D
     with pytest.raises(WritesMissing):
         rocks.promote(second)
     assert found(rocks, "gabbro") == ["late"]
+
+
+def test_a_promotion_that_cannot_catch_up_changes_nothing_and_names_both_rates(
+    rocks: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = rocks.build(embedder="hashing:8")
+    rocks.upsert(Document("late", "gabbro"))
+    with monkeypatch.context() as patched:
+        patched.setattr(promotion, "is_simple", lambda *_: False)
+        with pytest.raises(CatchUpFailed, match="entries a second are applied") as caught:
+            rocks.promote(second)
+    assert caught.value.generation == 2
+    assert rocks.active.number == 1
+    assert rocks.promote(second).number == 2
+    assert found(rocks, "gabbro") == ["late"]
+
+
+def test_a_steady_writer_does_not_keep_a_promotion_from_its_end(rocks: Collection) -> None:
+    second = rocks.build(embedder="hashing:8")
+    stop = Event()
+    written: list[str] = []
+
+    def write() -> None:
+        while not stop.is_set():
+            document_id = f"w{len(written)}"
+            rocks.upsert(Document(document_id, "gabbro"))
+            written.append(document_id)
+
+    writer = Thread(target=write)
+    writer.start()
+    try:
+        for number in (2, 1, 2):
+            assert rocks.promote(number).number == number
+    finally:
+        stop.set()
+        writer.join()
+    assert second.number == 2
+    assert {one.id for one in rocks.scan()} == {*written, *(f"d{n}" for n in range(10))}

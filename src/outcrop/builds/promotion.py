@@ -155,9 +155,9 @@ def _cut_over(stage: Stage, change: Change, live: Live, *, intent: int, report: 
                 stage.journal.withdraw(intent)
                 return True
             if round_number > _FREE_ROUNDS:  # writers wait, a second at most
-                catch_up(stage.journal, live, lexically=change.lexically, seconds_max=_DELAY_SECONDS_MAX)
+                catch_up(stage.journal, live, lexically=change.lexically, seconds_max=_DELAY_SECONDS_MAX, writers_wait=True)
             if is_simple(stage.journal, live.target, _ENTRIES_UNDER_LOCK_MAX):
-                catch_up(stage.journal, live, lexically=change.lexically)
+                catch_up(stage.journal, live, lexically=change.lexically, writers_wait=True)
                 swap(stage, change.name, intent, report)
                 return True
     entries = stage.journal.entry_count(live.target.documents.sequence())

@@ -18,6 +18,7 @@ from outcrop.writes.fitting import fitted, misfits, unembeddable
 from outcrop.writes.outcomes import resolved
 
 _PAGE_ENTRIES = 500
+_SHORT_PAGE_ENTRIES = 20
 
 
 class CaughtUp(msgspec.Struct, frozen=True):
@@ -60,10 +61,13 @@ def check_reachable(journal: Journal, target: Target) -> None:
         )
 
 
-def catch_up(journal: Journal, live: Live, *, lexically: bool = False, seconds_max: float | None = None) -> CaughtUp:
-    """Apply what was journaled, page by page, to the end as of the last page; begins no page after `seconds_max`.
+def catch_up(
+    journal: Journal, live: Live, *, lexically: bool = False, seconds_max: float | None = None, writers_wait: bool = False
+) -> CaughtUp:
+    """Apply what was journaled, page by page; begins no page after `seconds_max`.
 
-    With `lexically`, what cannot be embedded is applied without vectors; otherwise raises what the embedder raises.
+    While others write there is no end: it stops when a page was short. If `writers_wait` (the caller holds the writer lock), it goes
+    on to the end. With `lexically`, what cannot be embedded is applied without vectors; otherwise raises what the embedder raises.
     """
     began, entries = monotonic(), 0
     check_reachable(journal, live.target)
@@ -79,6 +83,8 @@ def catch_up(journal: Journal, live: Live, *, lexically: bool = False, seconds_m
             if live.target.documents.sequence() == after:  # else somebody else applied it meanwhile
                 apply(live.target, outcomes, page[-1].sequence)
                 entries += len(page)
+        if len(page) <= _SHORT_PAGE_ENTRIES and not writers_wait:
+            break
     return CaughtUp(entries=entries, seconds=monotonic() - began)
 
 
