@@ -14,6 +14,7 @@ import msgspec
 
 from outcrop.builds.stage import Stage
 from outcrop.errors import CatchUpFailed, EmbedderGone, NothingToRollBack
+from outcrop.files import storage_errors
 from outcrop.generations import catalog, checks, manifest, pointer
 from outcrop.generations.layout import QUARANTINED, CollectionFolder, GenerationName
 from outcrop.model import GenerationInfo, RollbackPlan
@@ -50,7 +51,8 @@ def make_active(stage: Stage, change: Change) -> GenerationInfo | None:
     """
     sealed = manifest.required(stage.folder.generation(change.name))
     checks.check(stage.folder.generation(change.name), stage.config)
-    (stage.folder.generation(change.name) / QUARANTINED).unlink(missing_ok=True)  # it was mended
+    with storage_errors(stage.folder.generation(change.name)):
+        (stage.folder.generation(change.name) / QUARANTINED).unlink(missing_ok=True)  # it was mended
     if change.name == catalog.active_or_none(stage.folder):
         return catalog.info(stage.folder, change.name) if change.still_wanted() else None
     before = catalog.active_or_none(stage.folder)
