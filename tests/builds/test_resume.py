@@ -150,6 +150,16 @@ def test_a_build_with_another_recipe_begins_anew_and_removes_the_interrupted_one
     assert [folder.name for folder in folders(kb)] == [Path(info.path).name]
 
 
+@pytest.mark.parametrize("changed", [{"analyzer": "simple"}, {"index": "flat"}])
+def test_a_build_that_only_indexes_otherwise_embeds_nothing_again(kb: Path, changed: dict[str, str]) -> None:
+    interrupt(kb, documents())
+    embedder = Telling()
+    rocks = collection(kb, embedder)
+    rocks.build(documents(), promote=True, **changed)  # type: ignore[arg-type]
+    assert len(embedder.texts) == 150
+    assert rocks.search("granite number 7", k=1)[0].document_id == "d7"
+
+
 def test_resume_false_begins_anew(kb: Path) -> None:
     interrupt(kb, documents())
     embedder = Telling()

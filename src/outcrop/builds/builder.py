@@ -40,7 +40,8 @@ def build(plan: BuildPlan) -> GenerationName:
     """Build a generation; on return it is ready.
 
     If it is interrupted (cancelled, killed, an embedder or a disk that fails, an exception of the source's own), what it has
-    prepared is kept, and the next build with the same recipe prepares none of it again. Whatever else fails leaves nothing behind.
+    prepared is kept, and the next build that cuts and embeds alike prepares none of it again. Whatever else fails leaves nothing
+    behind.
 
     Raises the source's own errors (`on_error="stop"`), `NothingToBuild`, `CollectionLocked` (soon, if another build runs),
     `BuildCancelled`, `BuildFailed`, `EmbeddingFailed`, `StorageFailed`.
@@ -108,7 +109,7 @@ def _begin(plan: BuildPlan, journal: Journal, left: Left, name: GenerationName) 
     A build of the very files of an interrupted one begins where that one began: what was deleted since stays deleted.
     """
     mark = fingerprint(plan.source)
-    sequence = unfinished.held_sequence(journal, left, mark)
+    sequence = unfinished.held_sequence(journal, left, plan.recipe, mark)
     if sequence is None:
         sequence = plan.begin(name.number)
     else:

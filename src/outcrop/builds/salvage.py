@@ -19,7 +19,7 @@ from outcrop.documents import Documents, StoredDocument
 from outcrop.embedding import Embedder
 from outcrop.errors import OutcropError
 from outcrop.ingest import Chunker, Piece, Record
-from outcrop.ingest.chunking import ByHeadings, ByTokens, WholeText
+from outcrop.ingest.chunking import BUILT_IN
 from outcrop.model import Document
 from outcrop.writes.preparing import Batch, Prepared, PreparedDocument, Preparer, embedded_text
 
@@ -43,7 +43,7 @@ class Known(msgspec.Struct, frozen=True, eq=False):
 
 def pays(embedder: Embedder | None, chunker: Chunker) -> bool:
     """Whether taking over costs less than doing it again. Our own chunkers are quicker than looking up what they made."""
-    return embedder is not None or not isinstance(chunker, WholeText | ByTokens | ByHeadings)
+    return embedder is not None or not isinstance(chunker, BUILT_IN)
 
 
 class Store:

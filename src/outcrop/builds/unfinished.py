@@ -57,7 +57,7 @@ def look(folder: CollectionFolder, recipe: Recipe, *, age_days_max: float) -> Le
     for name in reversed(unfinished(folder)):
         directory = folder.generation(name)
         held = checkpoint.read(directory) if _age_days(directory) <= age_days_max else None
-        if held is None or not _alike(held.recipe, recipe):
+        if held is None or not _cut_and_embed_alike(held.recipe, recipe):
             useless.append(name)
         else:
             found.append(Unfinished(name=name, directory=directory, checkpoint=held))
@@ -65,14 +65,15 @@ def look(folder: CollectionFolder, recipe: Recipe, *, age_days_max: float) -> Le
     return Left(usable=tuple(usable), useless=(*useless, *(one.name for one in found if one not in usable)))
 
 
-def held_sequence(journal: Journal, left: Left, fingerprint: str | None) -> int | None:
-    """The sequence at which an interrupted build of this very source began, if all that was written since is still held for it."""
+def held_sequence(journal: Journal, left: Left, recipe: Recipe, fingerprint: str | None) -> int | None:
+    """The sequence at which an interrupted build of this recipe and this very source began, if what was written since is held."""
     holds = {hold.generation: hold.sequence for hold in journal.holds()}
     begun = [
         one.checkpoint.sequence
         for one in left.usable
         if fingerprint is not None
         and one.checkpoint.fingerprint == fingerprint
+        and _same(one.checkpoint.recipe, recipe)
         and holds.get(one.name.number) == one.checkpoint.sequence
     ]
     return min(begun, default=None)
@@ -114,11 +115,15 @@ def _age_days(directory: Path) -> float:
     return (time.time() - max(written, default=0.0)) / _SECONDS_PER_DAY
 
 
-def _alike(made: Recipe, wanted: Recipe) -> bool:
-    """Whether both cut and embed alike. Without an embedder the first document settles the dimension, and nothing was paid for."""
-    if wanted.embedder is None:
-        made = msgspec.structs.replace(made, dimension=wanted.dimension)
-    return made == wanted
+def _cut_and_embed_alike(made: Recipe, wanted: Recipe) -> bool:
+    """Whether what one prepared serves the other: how it is indexed does not matter."""
+    return (made.chunker, made.embedder) == (wanted.chunker, wanted.embedder)
+
+
+def _same(made: Recipe, wanted: Recipe) -> bool:
+    """Whether both are one recipe. Without an embedder the first document settles the dimension."""
+    settled = msgspec.structs.replace(wanted, dimension=made.dimension) if wanted.embedder is None else wanted
+    return made == settled
 
 
 def _needed(newest_first: list[Unfinished]) -> list[Unfinished]:

@@ -142,6 +142,10 @@ class Automatic(msgspec.Struct, frozen=True):
         return ByTokens(self.size, self.overlap).pieces(document)
 
 
+BUILT_IN = (WholeText, ByTokens, ByHeadings, Automatic)
+"""Those that `resolve_chunker` knows by name. They cut in microseconds, which one of the caller's own need not."""
+
+
 def resolve_chunker(spec: str | Chunker | None = None) -> Chunker:
     """The chunker that a spec names: `none`, `tokens`, `markdown` or `auto` (the default), the latter three also with a size and an
     overlap in tokens: `tokens:256` (an overlap of 15 %), `tokens:256/32`. A chunker is given back as it is.

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from outcrop import Progress
+from outcrop.ingest import StageShare
+from outcrop.surfaces.cli.progress import told
+
+
+def progress(**values: object) -> Progress:
+    known = {"phase": "read, embed", "documents": 500, "chunks": 500, "seconds": 2.0, "rate": 250.0}
+    rest = {"position_bytes": None, "size_bytes": None, "skipped": 0, "remaining_seconds": None}
+    return Progress(**{**known, **rest, **values})  # type: ignore[arg-type]
+
+
+def test_the_slowest_stage_is_told_with_how_busy_it_is() -> None:
+    stages = (StageShare("read", 0.25), StageShare("embed", 0.97), StageShare("write", 0.5))
+    assert told(progress(stages=stages)) == "500 documents, 250/s, slowest: embed, 97% busy"
+    assert told(progress(stages=stages, seconds=0.5)) == "500 documents, 250/s", "too early to tell"
+
+
+def test_what_an_interrupted_build_had_prepared_is_told() -> None:
+    assert told(progress(reused=400)) == "500 documents, 250/s, 400 from the interrupted build"
