@@ -1,15 +1,19 @@
-"""How SQLite files of ours are opened, shared between threads and processes, and what their errors mean."""
+"""How SQLite files of ours are opened, shared between threads and processes, and what their errors mean.
+
+SQLite keeps, for each file that a process has open, what locks the process has. A forked child inherits that record and not the
+locks: what it then reads may be stale, and what it writes may be lost. So everything is closed before a fork, which waits for
+whoever is at work, and opened again at the next use, on both sides.
+"""
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from outcrop import forking
 from outcrop.errors import Closed, Damaged, StorageFailed
 
 _BUSY_TIMEOUT_SECONDS = 10.0
@@ -22,16 +26,13 @@ class Connections:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._idle: list[sqlite3.Connection] = []
-        self._lock = threading.Lock()
+        self._lock = forking.lock()
         self._closed = False
-        self._process = os.getpid()
-        self._inherited: list[list[sqlite3.Connection]] = []
+        forking.before(self, Connections._close_idle)
 
     @contextmanager
     def borrowed(self) -> Iterator[sqlite3.Connection]:
         """A connection for one thread. SQLite's errors come out as `Damaged`, `StorageFailed` or `Closed`."""
-        if self._process != os.getpid():
-            self._forget_inherited()
         if self._closed:
             raise Closed(f"{self._path} is closed", path=self._path)
         with mapped_errors(self._path):
@@ -46,27 +47,28 @@ class Connections:
 
     def fetch_all(self, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         """The rows of one statement. For the way of every search: nothing but what it needs."""
-        if self._process != os.getpid() or self._closed or not self._idle:
+        if self._closed or not self._idle:
             with self.borrowed() as connection:
                 return connection.execute(statement, values).fetchall()
-        try:
-            connection = self._idle.pop()
-        except IndexError:  # another thread was quicker
-            return self.fetch_all(statement, values)
-        try:
-            return connection.execute(statement, values).fetchall()
-        except sqlite3.Error:
-            with mapped_errors(self._path):
-                raise
-        finally:
-            self._give_back(connection)
+        with forking.undisturbed():
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread was quicker
+                return self.fetch_all(statement, values)
+            try:
+                return connection.execute(statement, values).fetchall()
+            except sqlite3.Error:
+                with mapped_errors(self._path):
+                    raise
+            finally:
+                self._give_back(connection)
 
     def close(self) -> None:
         """Close the idle connections; those that are borrowed close when they come back. Idempotent."""
-        with self._lock:
-            self._closed = True
-            while self._idle:
-                self._idle.pop().close()
+        with forking.undisturbed():
+            with self._lock:
+                self._closed = True
+            self._close_idle()
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         with self._lock:
@@ -75,10 +77,31 @@ class Connections:
             else:
                 self._idle.append(connection)
 
-    def _forget_inherited(self) -> None:
-        """After a fork: the parent's connections must be neither used nor closed here, so they are only kept."""
-        self._inherited.append(self._idle)
-        self._idle, self._lock, self._process = [], threading.Lock(), os.getpid()
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+
+class Kept:
+    """One connection that is kept between uses, by one thread at a time, and opened by `reopen` at the first use after a fork."""
+
+    def __init__(self, reopen: Callable[[], sqlite3.Connection], connection: sqlite3.Connection | None = None) -> None:
+        self._reopen = reopen
+        self._connection = connection
+        forking.before(self, Kept.close)
+
+    def get(self) -> sqlite3.Connection:
+        """The connection. Not to be used outside of `mapped_errors`, which a fork waits for."""
+        if self._connection is None:
+            self._connection = self._reopen()
+        return self._connection
+
+    def close(self) -> None:
+        """Close it until the next use. Idempotent."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with forking.undisturbed():
+                connection.close()
 
 
 def writable(path: Path) -> sqlite3.Connection:
@@ -118,17 +141,18 @@ def _reading(path: Path, parameters: str) -> sqlite3.Connection:
 
 @contextmanager
 def mapped_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors about `path` into `Damaged`, `StorageFailed` or `Closed`."""
-    try:
-        yield
-    except sqlite3.ProgrammingError as error:  # used after close by another thread
-        raise Closed(f"{path} is closed", path=path) from error
-    except sqlite3.OperationalError as error:
-        if not path.exists():
-            raise Damaged(f"{path} is missing; restore it from a backup", path=path) from error
-        raise StorageFailed(f"{path}: {error}. Check the free space and the permissions of the folder.", path=path) from error
-    except sqlite3.DatabaseError as error:
-        raise Damaged(f"{path} is damaged ({error}); restore it or roll back to another generation", path=path) from error
+    """Turn SQLite's errors about `path` into `Damaged`, `StorageFailed` or `Closed`. A fork waits for the block: keep it short."""
+    with forking.undisturbed():
+        try:
+            yield
+        except sqlite3.ProgrammingError as error:  # used after close by another thread
+            raise Closed(f"{path} is closed", path=path) from error
+        except sqlite3.OperationalError as error:
+            if not path.exists():
+                raise Damaged(f"{path} is missing; restore it from a backup", path=path) from error
+            raise StorageFailed(f"{path}: {error}. Check the free space and the permissions of the folder.", path=path) from error
+        except sqlite3.DatabaseError as error:
+            raise Damaged(f"{path} is damaged ({error}); restore it or roll back to another generation", path=path) from error
 
 
 @contextmanager

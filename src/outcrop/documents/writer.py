@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from outcrop.documents.rows import Applied, Counts, DocumentRow, Head, PartRow, chunk_values, document_values, part_facts
 from outcrop.documents.schema import FILE_NAME, create, open_existing
-from outcrop.errors import Damaged, DuplicateDocument
+from outcrop.errors import Closed, Damaged, DuplicateDocument
 from outcrop.filters import leaves
-from outcrop.sqlite_files import mapped_errors, transaction
+from outcrop.sqlite_files import Kept, mapped_errors, transaction
 
+# Checkpoints sync; single transactions of a build need not, since an unfinished build is thrown away.
+_BUILDING = "PRAGMA synchronous = NORMAL"
 _INSERT_DOCUMENT = "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, NULL, ?)"
 _INSERT_CHUNK = "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)"
 
@@ -26,24 +28,25 @@ class DocumentsWriter:
     What `create` made promises nothing durable before `seal`; on what `open` gave every call is durable when it returns.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, building: bool) -> None:
         self.path = path
-        self._connection = connection
+        self._building = building
+        self._kept = Kept(self._reopened, connection)
+        self._closed = False
 
     @classmethod
     def create(cls, directory: Path) -> DocumentsWriter:
         """Begin the file of a new generation."""
         path = directory / FILE_NAME
         connection = create(path)
-        # Checkpoints sync; single transactions of a build need not, since an unfinished build is thrown away.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        return cls(path, connection)
+        connection.execute(_BUILDING)
+        return cls(path, connection, building=True)
 
     @classmethod
     def open(cls, directory: Path) -> DocumentsWriter:
         """Go on writing a file that is there. Raises `Damaged`."""
         path = directory / FILE_NAME
-        return cls(path, open_existing(path))
+        return cls(path, open_existing(path), building=False)
 
     def head(self) -> Head:
         """Where the rows stand."""
@@ -95,6 +98,7 @@ class DocumentsWriter:
         with mapped_errors(self.path):
             with transaction(self._connection):
                 self._connection.execute("UPDATE head SET sequence = ?", (sequence,))
+            self._building = False
             self._connection.execute("PRAGMA synchronous = FULL")
             busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
@@ -158,7 +162,8 @@ class DocumentsWriter:
 
     def close(self) -> None:
         """Release the file. Idempotent."""
-        self._connection.close()
+        self._closed = True
+        self._kept.close()
 
     def known(self, ids: Sequence[str]) -> frozenset[str]:
         """Those of `ids` that are there already."""
@@ -171,6 +176,18 @@ class DocumentsWriter:
         with mapped_errors(self.path):
             found = self._connection.execute("SELECT checkpoint FROM build").fetchone()
         return None if found is None else found[0]
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if self._closed:
+            raise Closed(f"{self.path} is closed", path=self.path)
+        return self._kept.get()
+
+    def _reopened(self) -> sqlite3.Connection:
+        connection = open_existing(self.path)
+        if self._building:
+            connection.execute(_BUILDING)
+        return connection
 
     def _insert(self, rows: Sequence[DocumentRow], sequence: int) -> None:
         self._connection.executemany(_INSERT_DOCUMENT, [document_values(row, sequence) for row in rows])

@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from outcrop import forking
 from outcrop.model import EmbedderIdentity
 
 SIZE_BYTES_MAX = 2 * 1024**3
@@ -67,9 +68,9 @@ class EmbeddingCache:
         self.size_bytes_max = size_bytes_max
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
-        self._process_id = os.getpid()
         self._file_id: tuple[int, int] | None = None
         self._off = size_bytes_max <= 0
+        forking.before(self, EmbeddingCache.close)
 
     def __repr__(self) -> str:
         return f"EmbeddingCache({str(self.path)!r}, size_bytes_max={self.size_bytes_max}{', off' if self._off else ''})"
@@ -99,14 +100,14 @@ class EmbeddingCache:
 
     def close(self) -> None:
         """Close the file. A later use opens it again."""
-        with self._lock:
-            if self._connection is not None and self._process_id == os.getpid():
+        with forking.undisturbed(), self._lock:
+            if self._connection is not None:
                 self._connection.close()
             self._connection = None
 
     def _guarded(self, action: Callable[[sqlite3.Connection], object]) -> None:
         """Run the action on the open file. Begins a damaged file anew and tries once more; anything else that fails is logged."""
-        with self._lock:
+        with forking.undisturbed(), self._lock:
             for attempt in range(2):
                 if self._off:
                     return
@@ -119,8 +120,6 @@ class EmbeddingCache:
                         return
 
     def _opened(self) -> sqlite3.Connection:
-        if self._process_id != os.getpid():  # a connection must not be used, nor closed, on the other side of a fork
-            self._connection, self._process_id = None, os.getpid()
         if self._connection is None:
             self._connection = _open(self.path)
             self._file_id = _file_id(self.path)

@@ -31,6 +31,9 @@ class Lease:
     def __init__(self, file: io.FileIO | None) -> None:
         self._file = file
 
+    def __del__(self) -> None:
+        self.release()
+
     @property
     def protects(self) -> bool:
         """Whether it keeps anybody from deleting the generation: not after its release, nor where there could be no lease."""

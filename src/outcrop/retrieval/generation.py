@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -45,8 +44,7 @@ class OpenGeneration:
         self._config = config
         self._given = given  # the caller's own embedders
         self._unembedded: tuple[int, int] = (-1, 0)
-        self._writer: tuple[int, DocumentsWriter] | None = None
-        self._inherited: list[DocumentsWriter] = []
+        self._writer: DocumentsWriter | None = None
         self._lock = forking.lock()
         self._searches = 0
         self._retired = False
@@ -99,11 +97,9 @@ class OpenGeneration:
 
     def writer(self) -> DocumentsWriter:
         """Writes the generation's documents, for whoever holds its apply lock. Kept open until the generation is closed."""
-        if self._writer is None or self._writer[0] != os.getpid():  # a forked child must not touch its parent's
-            if self._writer is not None:
-                self._inherited.append(self._writer[1])
-            self._writer = os.getpid(), DocumentsWriter.open(self.documents.path.parent)
-        return self._writer[1]
+        if self._writer is None:
+            self._writer = DocumentsWriter.open(self.documents.path.parent)
+        return self._writer
 
     @property
     def searches(self) -> int:
@@ -144,8 +140,8 @@ class OpenGeneration:
     def _close(self) -> None:
         self.index.close()
         self.documents.close()
-        if self._writer is not None and self._writer[0] == os.getpid():
-            self._writer[1].close()
+        if self._writer is not None:
+            self._writer.close()
         self._release()
 
     def _release(self) -> None:
