@@ -143,7 +143,7 @@ class Openings:
         if current is not None and current[0] == target:
             return current[1]
         if self.closed:
-            raise Closed(f"collection {self.folder.path.name!r} is closed", collection=self.folder.path.name)
+            raise self._is_closed()
         if target is None:
             return None
         name = pointer.parse_target(self.folder, target)
@@ -167,7 +167,7 @@ class Openings:
         with self._lock:
             if self.closed:
                 opened.retire()
-                raise Closed(f"collection {self.folder.path.name!r} is closed", collection=self.folder.path.name)
+                raise self._is_closed()
             if opened.retired:  # made room for another one meanwhile: the caller tries again
                 return
             previous, self._current, self.degraded = self._current, (target, opened), degraded
@@ -196,11 +196,17 @@ class Openings:
             if found is not None:
                 return found
             if self.closed:
-                raise Closed(f"collection {self.folder.path.name!r} is closed", collection=self.folder.path.name)
+                raise self._is_closed()
             opened = self._open_generation(name)
             with self._lock:
+                if self.closed:  # meanwhile, and so nobody else would let go of it
+                    opened.retire()
+                    raise self._is_closed()
                 self._keep(opened)
             return opened
+
+    def _is_closed(self) -> Closed:
+        return Closed(f"collection {self.folder.path.name!r} is closed", collection=self.folder.path.name)
 
     def _found(self, name: GenerationName) -> OpenGeneration | None:
         self._used_at[name] = monotonic()
