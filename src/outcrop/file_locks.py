@@ -10,11 +10,13 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from outcrop import forking
+
+_DESCRIPTORS = "/dev/fd" if sys.platform == "darwin" else "/proc/self/fd"
 
 if sys.platform == "win32":
     import msvcrt
@@ -98,6 +100,34 @@ def is_at(file: io.FileIO, path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
+
+
+def let_go(names: Collection[str]) -> None:
+    """In a forked child: let go of the lock files with these names, whichever library opened them.
+
+    Their descriptors stay open, on nothing, so that the library may close them. Where the system does not say what is open (not
+    Linux, not macOS) nothing is done.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    try:
+        for descriptor, path in _open_files():
+            if path.name in names:
+                os.dup2(nothing, descriptor, inheritable=False)
+    finally:
+        os.close(nothing)
+
+
+def _open_files() -> Iterator[tuple[int, Path]]:
+    """Every open descriptor, with its file's path."""
+    for name in os.listdir(_DESCRIPTORS) if Path(_DESCRIPTORS).is_dir() else []:
+        with suppress(OSError):  # closed meanwhile, as that of this very folder is
+            yield int(name), _path_of(int(name))
+
+
+def _path_of(descriptor: int) -> Path:
+    if sys.platform == "darwin":
+        return Path(os.fsdecode(fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0")))
+    return Path(os.readlink(f"{_DESCRIPTORS}/{descriptor}").removesuffix(" (deleted)"))
 
 
 def _opened_or_made(path: str, flags: int) -> int:

@@ -10,6 +10,7 @@ A fork waits a few seconds at most. If a thread was still at work then, the chil
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 import time
@@ -58,6 +59,11 @@ def before(owner: _T, action: Callable[[_T], object]) -> None:
 def in_child(owner: _T, action: Callable[[_T], object]) -> None:
     """Call `action(owner)` at the start of each forked child, when its locks are new, for as long as `owner` lives. As `before`."""
     _in_child[owner] = action
+
+
+def abandon(thing: object) -> None:
+    """In a child: never end a thing that was inherited. That would wait for its threads, and those are the parent's."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 class _Gate(AbstractContextManager[None]):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from outcrop import forking
 from outcrop.embedding.cache import EmbeddingCache, cache_keys
 from outcrop.embedding.protocol import Embedder
 from outcrop.errors import EmbeddingFailed
@@ -37,7 +37,7 @@ class CachedEmbedder:
     def __init__(self, embedder: Embedder, cache: EmbeddingCache) -> None:
         self.embedder = embedder
         self.cache = cache
-        self._lock = threading.Lock()
+        self._lock = forking.lock()
         self._hits = 0
         self._misses = 0
 

@@ -7,11 +7,13 @@ neither package is imported. The activations stay float, so a text has the same 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from outcrop import forking
 from outcrop.embedding.arrays import encodable, slices, unit_rows
 from outcrop.embedding.packaged import PackagedFile, locate, require
 from outcrop.model import EmbedderIdentity
@@ -49,7 +51,9 @@ class MiniLM:
         self._tokenizer = tokenizers.Tokenizer.from_file(str(locate(TOKENIZER, extra="minilm")))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(TOKENS_MAX)
-        self._session = _session(onnxruntime, str(locate(WEIGHTS, extra="minilm")), threads)
+        self._new_session = partial(_session, onnxruntime, str(locate(WEIGHTS, extra="minilm")), threads)
+        self._session: Any = self._new_session()
+        forking.in_child(self, MiniLM._forget_session)
         self._identity = EmbedderIdentity(
             spec="minilm",
             provider="onnx",
@@ -91,10 +95,18 @@ class MiniLM:
         input_ids = np.zeros(mask.shape, dtype=np.int64)
         input_ids[mask] = np.concatenate([np.asarray(ids, dtype=np.int64) for ids in tokens])
         inputs = {"input_ids": input_ids, "attention_mask": mask.astype(np.int64), "token_type_ids": np.zeros_like(input_ids)}
-        hidden: NDArray[np.float32] = self._session.run(None, inputs)[0]
+        with forking.undisturbed():
+            if self._session is None:
+                self._session = self._new_session()
+            hidden: NDArray[np.float32] = self._session.run(None, inputs)[0]
         # A product of (1, tokens) and (tokens, 384) for each text, so that padding counts zero.
         sums: NDArray[np.float32] = np.matmul(mask[:, None, :].astype(np.float32), hidden)[:, 0]
         return sums
+
+    def _forget_session(self) -> None:
+        """In a forked child, which has none of the session's threads."""
+        forking.abandon(self._session)
+        self._session = None
 
 
 def _session(onnxruntime: Any, path: str, threads: int) -> Any:

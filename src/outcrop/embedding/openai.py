@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
@@ -11,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from outcrop import forking
 from outcrop.embedding.arrays import encodable, slices, unit_rows
 from outcrop.embedding.openai_http import Endpoint, Refused, RetryPolicy
 from outcrop.embedding.packaged import require
@@ -71,7 +71,7 @@ class OpenAIEmbedder:
         self._prefixes = (query_prefix, document_prefix)
         self._spec = _spec(model, dimensions, query_prefix, document_prefix)
         self._endpoint = Endpoint(self.base_url, key or "", spec=self._spec, retry=RetryPolicy() if retry is None else retry)
-        self._lock = threading.Lock()
+        self._lock = forking.lock()
         self._form: _Form | None = None
         self._native_dimension: int | None = None
 

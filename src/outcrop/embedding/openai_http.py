@@ -6,7 +6,6 @@ import base64
 import binascii
 import email.utils
 import random
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from outcrop import forking
 from outcrop.embedding.packaged import require
 from outcrop.errors import EmbeddingFailed
 
@@ -61,8 +61,9 @@ class Endpoint:
         self._api_key = api_key
         self._spec = spec
         self._retry = retry
-        self._lock = threading.Lock()
+        self._lock = forking.lock()
         self._client: Any = None
+        forking.in_child(self, Endpoint._forget_connections)
 
     def embeddings(self, body: Mapping[str, object], *, count: int) -> NDArray[np.float32]:
         """Float32 of shape (count, dimension), in the order of the inputs. Raises `Refused` and `EmbeddingFailed`."""
@@ -138,6 +139,11 @@ class Endpoint:
                 headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
                 self._client = self._httpx.Client(headers=headers, timeout=self._retry.timeout_seconds)
             return self._client
+
+    def _forget_connections(self) -> None:
+        """In a forked child, which shares them with its parent: what one says the other would hear the answer to."""
+        forking.abandon(self._client)
+        self._client = None
 
     def _bad_answer(self, status: int, what: str) -> EmbeddingFailed:
         return EmbeddingFailed(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
-import threading
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 
+from outcrop import forking
 from outcrop.embedding import minilm, openai, static
 from outcrop.embedding.hashing import HashingEmbedder
 from outcrop.embedding.packaged import missing_packages
@@ -22,7 +22,7 @@ _PACKAGES = {"static": static.PACKAGES, "minilm": minilm.PACKAGES, "openai": ope
 _OPENAI_OPTIONS = ("dimensions", "query_prefix", "document_prefix")
 
 _made: dict[tuple[str, ...], Embedder] = {}
-_making = threading.Lock()
+_making = forking.lock()
 
 
 class EmbedderFacts(msgspec.Struct, frozen=True):

@@ -9,12 +9,12 @@ import shutil
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import tantivy
 
-from outcrop import forking
+from outcrop import file_locks, forking
 from outcrop.analysis import Analyzer
 from outcrop.engines.builtin.text_filter import add_filter_fields
 from outcrop.errors import CollectionLocked, Damaged, OutcropError, StorageFailed
@@ -27,6 +27,7 @@ _SEGMENT_FILES = (".fast", ".fieldnorm", ".idx", ".pos", ".store", ".term")
 # What failed to fit has been removed again when we ask, so that a full disk has a little room.
 _FULL_DISK_FREE_BYTES_MAX = 1024 * 1024
 _READING = ("open", "search", "explain")
+_TANTIVY_LOCKS = frozenset({".tantivy-writer.lock", ".tantivy-meta.lock"})
 
 
 def schema(analyzer: Analyzer) -> tantivy.Schema:
@@ -94,9 +95,12 @@ def damaged(directory: Path, found: str) -> Damaged:
 
 @contextmanager
 def tantivy_errors(directory: Path, action: str) -> Iterator[None]:
-    """Turn Tantivy's exceptions (mostly `ValueError` with a text, and Rust panics) into ours; a fork waits until it is left."""
+    """Turn Tantivy's exceptions (mostly `ValueError` with a text, and Rust panics) into ours; a fork waits until it is left.
+
+    (Not for merges, which may take long: what a child inherits of them it never touches.)
+    """
     try:
-        with forking.undisturbed():
+        with nullcontext() if action == "merge" else forking.undisturbed():
             yield
     except OutcropError:
         raise
@@ -106,6 +110,20 @@ def tantivy_errors(directory: Path, action: str) -> Iterator[None]:
         if type(error).__name__ != "PanicException":  # PyO3 derives it from BaseException
             raise
         raise _mapped(directory, action, str(error)) from error
+
+
+class _TantivyLocks:
+    """Tantivy gives up a lock by closing its file, and a forked child has copies of the descriptors: nobody else could write any
+    more until the child ends."""
+
+    def __init__(self) -> None:
+        forking.in_child(self, _TantivyLocks.let_go)
+
+    def let_go(self) -> None:
+        file_locks.let_go(_TANTIVY_LOCKS)
+
+
+_tantivy_locks = _TantivyLocks()
 
 
 def _listed_files(directory: Path) -> set[str]:

@@ -9,6 +9,7 @@ s once in 80,000 chunks, 6 s once in 640,000. Searches wait for nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,12 +22,14 @@ from outcrop.analysis import normalize
 from outcrop.engines.builtin.text_filter import filter_values
 from outcrop.engines.builtin.text_folder import MARKER, create_index, open_index, tantivy_errors
 from outcrop.engines.protocol import IndexedChunk
-from outcrop.errors import Closed, IllegalState
+from outcrop.errors import Closed, CollectionLocked, IllegalState
 from outcrop.files import storage_errors, sync_folder
 
 # One thread and one large buffer give one segment for about half a million short texts, and fewer segments are faster queries.
 _BULK_HEAP_BYTES = 200_000_000
 _HEAP_BYTES = 50_000_000
+_LOCK_WAITED_SECONDS = 1.0
+_LOCK_POLLED_SECONDS = 0.005
 
 
 class TextWriter:
@@ -110,11 +113,23 @@ class TextWriter:
         if self._closed:
             raise Closed(f"the text index in {self._directory} is closed for writing")
         if self._writer is None:
+            self._writer = self._opened()
             with tantivy_errors(self._directory, "write"):
-                self._writer = self._index.writer(self._heap_bytes, 1)
                 # Files of a commit that was cut short would make a later one fail for ever: they have the names that it needs.
                 self._writer.garbage_collect_files()
         return self._writer
+
+    def _opened(self) -> tantivy.IndexWriter:
+        """One writer at a time is let in by locks of ours; a child that was forked just now may hold Tantivy's for a moment."""
+        deadline = time.monotonic() + _LOCK_WAITED_SECONDS
+        while True:
+            try:
+                with tantivy_errors(self._directory, "write"):
+                    return self._index.writer(self._heap_bytes, 1)
+            except CollectionLocked:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_LOCK_POLLED_SECONDS)
 
     @contextmanager
     def _failing_whole(self, action: str) -> Iterator[None]:
