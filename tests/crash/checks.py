@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from outcrop import Collection
-from tests.crash.model import Model, State, as_json, number_of, word_of
+from tests.crash.model import Model, State, World, as_json, number_of, word_of
 from tests.crash.workload import Dice, Driver, vector_of
 
 _EVERYTHING = 1000
@@ -15,8 +16,9 @@ def check(driver: Driver) -> None:
     """Raise `AssertionError` unless what the collection shows is one of the model's worlds; keep the worlds that agree."""
     collection = driver.open()
     number, state = seen(collection)
-    driver.model.observed(number, state)
+    agreeing = driver.model.observed(number, state)
     if number is not None:
+        check_history(driver, collection, number, agreeing)
         check_searches(driver, collection, number, state)
     there = {info.number for info in collection.generations()}
     for world in driver.model.worlds:
@@ -33,9 +35,11 @@ def check_and_go_on(driver: Driver, seed: str) -> None:
     for operation in [*interrupted, dice.write(driver.model), *([] if interrupted else [dice.next(driver.model)])]:
         if not driver.run(operation):
             raise AssertionError(f"after the crash {operation['op']} failed: {driver.error!r}") from driver.error
-        check(driver)
+        driver.model.observed(*seen(driver.open()))
     driver.close()
     check(driver)
+    faults = [report for report in driver.open().verify() if not report.healthy]
+    assert not faults, faults
     driver.close()
 
 
@@ -51,6 +55,15 @@ def seen(collection: Collection) -> tuple[int | None, State]:
     assert collection.count() == len(state), (collection.count(), len(state))
     assert {one.id for one in collection.get(list(state))} == set(state)
     return active.number, state
+
+
+def check_history(driver: Driver, collection: Collection, number: int, agreeing: Sequence[World]) -> None:
+    """The record of promotions says where a rollback would lead."""
+    previous = [entry.previous for entry in collection.history() if entry.generation == number][-1]
+    before = [world.generation(world.active).previous for world in agreeing if world.active is not None]
+    wanted = {None if key is None else number_of(driver.model.keys, key) for key in before}
+    unknown = any(key is not None and number_of(driver.model.keys, key) is None for key in before)
+    assert previous in wanted or unknown, f"generation {number} was promoted from {previous}, not from {wanted}"
 
 
 def check_searches(driver: Driver, collection: Collection, number: int, state: State) -> None:

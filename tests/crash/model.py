@@ -64,6 +64,19 @@ class World:
                 _apply(state, document_id, outcome)
         return state
 
+    def with_kept_writes(self, base: State) -> State:
+        """A source in which what was written to the active generation since its own build takes the place of what it says."""
+        if self.active is None:
+            return base
+        generation = self.generation(self.active)
+        state, written = dict(generation.base), set()
+        for document_id, outcome in (entry for write in self.writes[generation.since :] for entry in write):
+            if outcome[0] == "put" or document_id in state:
+                written.add(document_id)
+            _apply(state, document_id, outcome)
+        later = {one: state[one] for one in written if one in state}
+        return {one: value for one, value in base.items() if one not in written} | later
+
     def written(self, write: Write) -> World:
         return replace(self, writes=(*self.writes, write)) if write else self
 
@@ -114,8 +127,7 @@ class Model:
         documents = operation.get("documents")
         self.words.update(word_of(one["text"]) for one in documents or ())
         if operation["op"] == "build":
-            base = None if documents is None else {one["id"]: stored(one) for one in documents}
-            self.worlds = tuple(world.beginning(key, world.state() if base is None else base) for world in self.worlds)
+            self.worlds = tuple(world.beginning(key, _base(world, operation)) for world in self.worlds)
 
     def end(self, key: str, result: Mapping[str, Any]) -> None:
         """The operation was acknowledged."""
@@ -144,15 +156,16 @@ class Model:
         for key in sorted(self.running, key=lambda one: self.running[one]["op"] == "build"):  # a build's writes come before it
             self.fail(key)
 
-    def observed(self, number: int | None, state: State) -> None:
-        """Keep the worlds that agree with what was seen. Raises `AssertionError` if there is none."""
+    def observed(self, number: int | None, state: State) -> tuple[World, ...]:
+        """The worlds that agree with what was seen, which are all that remain. Raises `AssertionError` if there is none."""
         agreeing = tuple(world for world in self.worlds if self._agrees(world, number, state))
         assert agreeing, self._difference(number, state)
-        if self.unsettled:
-            return
+        if self.unsettled:  # one that disagrees now may turn out to be true
+            return agreeing
         self.worlds = agreeing
         if number is not None and number not in self.keys and len({world.active for world in agreeing}) == 1:
             self.keys[number] = agreeing[0].active or ""  # made by the first write, which does not say its number
+        return agreeing
 
     def _agrees(self, world: World, number: int | None, state: State) -> bool:
         return self.is_active(world, number) and world.state() == state
@@ -210,6 +223,14 @@ def number_of(keys: Mapping[int, str], wanted: str | None) -> int | None:
 def word_of(text: str) -> str:
     """The word that only this version of a document has: its text's last."""
     return text.rsplit(" ", 1)[-1]
+
+
+def _base(world: World, operation: Mapping[str, Any]) -> State:
+    """What a build that begins now is made of."""
+    if operation["documents"] is None:
+        return world.state()
+    base = {one["id"]: stored(one) for one in operation["documents"]}
+    return world.with_kept_writes(base) if operation["keep_writes"] else base
 
 
 def _write(world: World, operation: Mapping[str, Any]) -> Write:

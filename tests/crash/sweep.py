@@ -75,7 +75,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=8, help="over how many workloads, each with symbolic links and without")
     parser.add_argument("--first-seed", type=int, default=0, help="the first workload's seed")
     parser.add_argument("--symlinks", choices=("auto", "never"), help="only with this setting")
-    parser.add_argument("--length", type=int, default=14, help="operations of a workload")
+    parser.add_argument("--length", type=int, default=18, help="operations of a workload")
     parser.add_argument("--without", default="", help="operations to leave out, with commas between")
     parser.add_argument("--only", default="", help="only points whose description contains this text")
     parser.add_argument(

@@ -32,7 +32,7 @@ class Setting(msgspec.Struct, frozen=True):
 
     seed: int
     symlinks: str
-    length: int = 14
+    length: int = 18
     without: tuple[str, ...] = ()  # operations that are left out
 
     @property
@@ -151,11 +151,15 @@ class Driver:
 
         documents = operation["documents"]
         source = None if documents is None else [self._document(one) for one in documents]
-        return {
-            "generation": collection.build(
-                source, promote=operation["promote"], gate=Gate(vanished_share_max=1.0), progress=meanwhile, **operation["recipe"]
-            ).number
-        }
+        info = collection.build(
+            source,
+            promote=operation["promote"],
+            keep_writes=operation["keep_writes"],
+            gate=Gate(vanished_share_max=1.0),
+            progress=meanwhile,
+            **operation["recipe"],
+        )
+        return {"generation": info.number}
 
     def _document(self, one: dict[str, Any]) -> Document:
         vector = vector_of(one["text"]) if self.setting.embedder == "given" else None
@@ -205,7 +209,7 @@ class Dice:
     def next(self, model: Model) -> dict[str, Any]:
         """The next operation; of those that the collection has and that make sense in the model's first world."""
         world = model.worlds[0]
-        weights = {"build": 3, "promote": 2, "rollback": 2, "reopen": 1, "optimize": 1, "gc": 1}
+        weights = {"build": 3, "promote": 2, "rollback": 2, "reopen": 1, "optimize": 1, "gc": 2}
         weights |= {"upsert": 6, "delete": 2, "delete_where": 1, "update_metadata": 2}
         there = [number_of(model.keys, key) for key in world.waiting() if key not in model.collected]
         ready = [number for number in there if number is not None]
@@ -261,6 +265,7 @@ class Dice:
             "op": "build",
             "documents": None if own else [self._version(one) for one in ids],
             "promote": rng.random() < 0.6,
+            "keep_writes": rng.random() < 0.3,
             "recipe": recipe,
             "thread": rng.random() < 0.5,
             "meanwhile": [self._write(rng.choice(possible), world) for _ in range(rng.randrange(4))] if possible else [],
