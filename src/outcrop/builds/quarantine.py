@@ -13,7 +13,7 @@ from outcrop.builds.promotion import Change, make_active
 from outcrop.builds.stage import Stage
 from outcrop.documents import Documents
 from outcrop.engines import registry
-from outcrop.errors import Damaged, OutcropError
+from outcrop.errors import Damaged, OutcropError, UnsupportedFormat
 from outcrop.generations import catalog, checks, manifest
 from outcrop.generations.journal import now
 from outcrop.generations.layout import QUARANTINED, GenerationName
@@ -34,8 +34,11 @@ def rescue(stage: Stage, name: GenerationName, error: Damaged, *, read_only: boo
     """Another generation for the damaged active one. None: another one is active now (or the damage was not there any more).
 
     Only damage that a second look under the writer lock confirms counts; with `fully` every byte is looked at. Nothing is changed
-    with `read_only`: then a generation that holds every accepted write may stand in. Raises the error if there is none.
+    with `read_only`: then a generation that holds every accepted write may stand in. Raises the error if there is none, and if the
+    generation is not damaged but newer than this Outcrop.
     """
+    if isinstance(error, UnsupportedFormat):
+        raise error
     if read_only:
         return _stand_in(stage, name, error)
     with stage.writing():
