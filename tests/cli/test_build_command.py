@@ -1,7 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -50,6 +56,63 @@ def test_a_failed_first_build_leaves_nothing_behind(cli: Cli, tmp_path: Path) ->
     assert done.exit_code == 3
     assert "bad.jsonl:2" in done.stderr
     assert not (tmp_path / "kb").exists()
+
+
+def test_a_build_that_its_gate_refuses_stays_ready(cli: Cli, corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "gate.toml").write_text("documents_min = 4\n", encoding="utf-8")
+    done = cli("build", "rocks", corpus, "--embedder", "none", "--promote", "--gate", "gate.toml")
+    assert (done.exit_code, done.stdout) == (10, "")
+    assert "built: generation 1 of rocks is ready, and not active" in done.stderr
+    assert cli("promote", "rocks", "1").exit_code == 0
+
+
+def test_a_gate_is_read_before_anything_is_built(cli: Cli, corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "gate.toml").write_text("documents = 4\n", encoding="utf-8")
+    done = cli("build", "rocks", corpus, "--embedder", "none", "--promote", "--gate", "gate.toml")
+    assert (done.exit_code, "documents_min" in done.stderr) == (3, True)
+    assert not (tmp_path / "kb").exists()
+    assert "--promote too" in cli("build", "rocks", corpus, "--gate", "gate.toml").stderr
+
+
+def test_a_rebuild_can_keep_what_was_written(cli: Cli, corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "more.jsonl").write_text('{"id": "granite", "text": "Granite is hard."}', encoding="utf-8")
+    cli("build", "rocks", corpus, "--embedder", "none", "--promote")
+    cli("upsert", "rocks", "more.jsonl")
+    kept = json.loads(cli("build", "rocks", corpus, "--keep-writes", "--json").stdout)
+    assert (kept["document_count"], kept["vanished"]) == (4, 0)
+    done = cli("build", "rocks", corpus)
+    assert "1 of the active generation's documents are not in it" in done.stdout
+
+
+def stored_rows(folder: Path) -> int:
+    """How many documents the build that is under way has stored, as far as that can be seen."""
+    for file in folder.glob("generations/*/documents.sqlite"):
+        try:
+            with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+                return int(database.execute("SELECT count(*) FROM documents").fetchone()[0])
+        except sqlite3.Error:  # it is only just being made
+            return 0
+    return 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal cannot be sent to one process there")
+def test_an_interrupted_build_is_cancelled_and_resumed(cli: Cli, tmp_path: Path) -> None:
+    rows = (json.dumps({"id": str(number), "text": f"layer {number}"}) for number in range(3000))
+    (tmp_path / "layers.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    build = ["build", "layers", "layers.jsonl", "--embedder", "hashing:64", "-q"]
+    environ = {**os.environ, "OUTCROP_BATCH_DOCUMENTS": "8"}
+    command = [sys.executable, "-m", "outcrop", *build]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as process:
+        while not stored_rows(tmp_path / "kb" / "layers"):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    stopping, stopped = err.splitlines()
+    assert stopping == "stopping: the build ends at its next step; Ctrl-C again stops at once"
+    assert stopped.startswith("stopped: the build of generation 1 of 'layers' was cancelled; what it has prepared is kept")
+    assert cli(*build).stdout == "2\n"
+    assert [path.name[:6] for path in tmp_path.glob("kb/layers/generations/*")] == ["000002"]
 
 
 @pytest.mark.usefixtures("rocks")

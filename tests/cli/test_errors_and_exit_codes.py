@@ -214,6 +214,11 @@ def test_every_error_class_has_an_exit_code_of_its_own_kind() -> None:
     assert exit_code(errors.UnsupportedFormat("x")) == 8
     assert exit_code(errors.CollectionLocked("x")) == 6
     assert exit_code(errors.BuildFailed("x")) == 8
+    assert exit_code(errors.CatchUpFailed("x")) == 6
+    assert exit_code(errors.EmbedderGone("x")) == 7
+    assert exit_code(errors.GateFailed("x")) == 10
+    assert exit_code(errors.NotYetVisible("x")) == 11
+    assert exit_code(errors.BuildCancelled("x")) == 130
     assert len({row.number for row in EXIT_CODES}) == len(EXIT_CODES)
 
 
@@ -273,6 +278,9 @@ def test_a_build_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> No
     with started(*command) as process, source.open("wb") as writer:  # the pipe opens when the build begins to read
         writer.write(b'{"id": "a", "text": "fine"}\n')
         writer.flush()
+        assert process.stderr is not None
+        process.send_signal(signal.SIGINT)
+        assert b"Ctrl-C again" in process.stderr.readline()  # the build waits for its source
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err.decode()) == (130, b"", "stopped\n")

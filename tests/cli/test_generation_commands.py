@@ -9,7 +9,9 @@ import pytest
 from typer.testing import Result
 
 from outcrop import Collection
-from outcrop.errors import StorageFailed
+from outcrop.errors import EmbedderGone, StorageFailed
+from outcrop.model import RollbackPlan
+from outcrop.surfaces.cli.generations import show_plan
 
 Cli = Callable[..., Result]
 
@@ -47,6 +49,94 @@ def test_promote_and_roll_back_say_what_is_live_now(cli: Cli) -> None:
     assert "nothing changed" in cli("promote", "rocks", "2").stdout
     assert "Generation 1 of rocks is active now" in cli("rollback", "rocks").stdout
     assert cli("count", "rocks").stdout == "3\n"
+
+
+@pytest.mark.usefixtures("rocks")
+def test_a_refused_promotion_shows_the_report_and_can_be_forced(cli: Cli) -> None:
+    refused = cli("promote", "rocks", "2")
+    assert (refused.exit_code, refused.stdout) == (10, "")
+    assert "FAILED  vanished ids" in refused.stderr
+    assert refused.stderr.splitlines()[-1].endswith("all the same: outcrop promote rocks 2 --force")
+    assert json.loads(cli("stats", "rocks", "--json").stdout)["active"] == 1
+    forced = cli("promote", "rocks", "2", "--force")
+    assert "FAILED  vanished ids" in forced.stderr
+    assert "warning: promoted by force" in forced.stderr
+    assert "Generation 2 of rocks is active now" in forced.stdout
+
+
+@pytest.mark.usefixtures("rocks")
+def test_a_gate_from_a_file_is_asked_and_its_report_kept(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "gate.toml").write_text("vanished_share_max = 0.5\ndocuments_min = 2\n", encoding="utf-8")
+    done = cli("promote", "rocks", "2", "--gate", "gate.toml", "--json")
+    found = json.loads(done.stdout)
+    assert (found["previous"], found["active"]["number"], found["gate"]["passed"]) == (1, 2, True)
+    assert len(found["gate"]["checks"]) == 2
+    assert "passed (2 checks)" in cli("history", "rocks").stdout
+
+
+@pytest.mark.usefixtures("rocks")
+def test_a_rollback_keeps_what_was_written_since(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTCROP_BACKGROUND", "false")  # or the earlier generation may be caught up before it is asked about
+    cli("promote", "rocks", "2", "--force")
+    (tmp_path / "more.jsonl").write_text('{"id": "granite", "text": "Granite is hard."}', encoding="utf-8")
+    cli("upsert", "rocks", "more.jsonl")
+    cli("delete", "rocks", "slate")
+    planned = cli("rollback", "rocks", "--dry-run")
+    for said in ("generation 1 instead of generation 2", "2 journal entries", "To do it: outcrop rollback rocks\n"):
+        assert said in planned.stdout
+    assert json.loads(cli("rollback", "rocks", "--dry-run", "--json").stdout)["entries"] == 2
+    assert json.loads(cli("stats", "rocks", "--json").stdout)["active"] == 2
+    assert "Generation 1 of rocks is active now instead of generation 2: 3 documents." in cli("rollback", "rocks").stdout
+    assert cli("get", "rocks", "granite").exit_code == 0
+    assert cli("get", "rocks", "slate").exit_code == 4
+
+
+@pytest.mark.usefixtures("rocks")
+def test_a_rollback_can_name_its_generation(cli: Cli) -> None:
+    assert "To do it: outcrop rollback rocks --to 2" in cli("rollback", "rocks", "--to", "2", "--dry-run").stdout
+    found = json.loads(cli("rollback", "rocks", "--to", "2", "--json").stdout)
+    assert (found["previous"], found["active"]["number"]) == (1, 2)
+    assert "nothing changed" in cli("rollback", "rocks", "--to", "2").stdout
+    assert cli("rollback", "rocks", "--to", "9").exit_code == 4
+
+
+@pytest.mark.usefixtures("rocks")
+def test_an_embedder_that_is_gone_is_told_with_the_option_that_helps(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise EmbedderGone("generation 1 cannot embed 2 documents: gone. With allow_lexical=True they are found by words.")
+
+    monkeypatch.setattr(Collection, "rollback", gone)
+    done = cli("rollback", "rocks")
+    assert (done.exit_code, done.stdout) == (7, "")
+    assert "With --allow-lexical they" in done.stderr
+
+
+def test_what_cannot_be_embedded_is_in_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = RollbackPlan(
+        generation=1, kind="rollback", entries=9, embedded_documents=2, lexical_documents=3, reason="no key", seconds=75.0
+    )
+    show_plan(None, plan)
+    shown = capsys.readouterr().out
+    for said in ("3 documents: no key", "1 min 15 s", "that needs --allow-lexical"):
+        assert said in shown
+
+
+@pytest.mark.usefixtures("rocks")
+def test_the_history_tells_every_change_of_the_active_generation(cli: Cli) -> None:
+    cli("promote", "rocks", "2", "--force")
+    cli("rollback", "rocks")
+    shown = cli("history", "rocks").stdout
+    for said in ("promote, forced", "1 -> 2", "rollback", "2 -> 1", "refused:", "not asked"):
+        assert said in shown
+    kinds = [(one["kind"], one["generation"], one["forced"]) for one in json.loads(cli("history", "rocks", "--json").stdout)]
+    assert kinds == [("promote", 1, False), ("promote", 2, True), ("rollback", 1, False)]
+
+
+@pytest.mark.usefixtures("rocks")
+def test_the_history_of_a_new_collection_is_empty(cli: Cli, corpus: Path) -> None:
+    cli("build", "fresh", corpus, "--embedder", "none")
+    assert cli("history", "fresh").stdout == "No generation of fresh was promoted yet.\n"
+    assert cli("history", "fresh", "--json").stdout == "[]\n"
 
 
 @pytest.mark.usefixtures("rocks")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Event, current_thread, main_thread
+from types import FrameType
 from typing import Annotated, Any, Literal
 
 import typer
@@ -9,7 +14,8 @@ from rich.panel import Panel
 from rich.text import Text
 
 from outcrop import Collection, Database, Gate, GenerationInfo
-from outcrop.errors import NothingToBuild, UnknownCollection
+from outcrop.errors import BuildCancelled, NothingToBuild, UnknownCollection
+from outcrop.generations.layout import CollectionFolder
 from outcrop.model import IndexKind, Metric
 from outcrop.surfaces.cli.arguments import AsJson, CollectionName, GateFile, gate_of
 from outcrop.surfaces.cli.program import Invocation, WrongUsage, invocation
@@ -81,10 +87,14 @@ def build(
     try:
         with call.opened(read_only=source is None and not call.db.exists()) as db:
             opened, is_new = _opened_or_created(db, collection, source, metric, given)
+            folder = CollectionFolder(db.path / collection)
+            before = set(folder.names())
             try:
                 built = _build(opened, source, {**given, **ways}, quiet=quiet)
-            except BaseException:
-                if is_new:
+            except BaseException as error:
+                if set(folder.names()) - before:
+                    _say_kept(error)
+                elif is_new:
                     db.drop_collection(collection)
                 raise
             if is_new and not quiet:
@@ -118,10 +128,38 @@ def _opened_or_created(
 def _build(collection: Collection, source: str | None, given: dict[str, Any], *, quiet: bool) -> GenerationInfo:
     skipped = Skipped()
     try:
-        with shown(quiet=quiet) as progress:
-            return collection.build(source, on_skip=skipped.told, progress=progress, **given)
+        with shown(quiet=quiet) as progress, _cancelled_by_interrupt() as cancel:
+            return collection.build(source, on_skip=skipped.told, progress=progress, cancel=cancel, **given)
     finally:
         skipped.close()
+
+
+@contextmanager
+def _cancelled_by_interrupt() -> Iterator[Event]:
+    """An event that Ctrl-C sets. A second Ctrl-C interrupts as ever."""
+    cancel = Event()
+
+    def asked(number: int, frame: FrameType | None) -> None:
+        if cancel.is_set():
+            signal.default_int_handler(number, frame)
+        cancel.set()
+        with suppress(RuntimeError):  # the interrupt came in the middle of another line
+            note("stopping: the build ends at its next step; Ctrl-C again stops at once", style="bold yellow")
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or current_thread() is not main_thread():
+        yield cancel
+        return
+    signal.signal(signal.SIGINT, asked)
+    try:
+        yield cancel
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _say_kept(error: BaseException) -> None:
+    """What a build has prepared outlives it, if it may succeed the next time."""
+    if not isinstance(error, BuildCancelled):  # which says so itself
+        note("kept: what the build has prepared; the same command goes on from there", style="bold")
 
 
 def _promote(collection: Collection, built: GenerationInfo, gate: Gate | None) -> GenerationInfo:

@@ -46,7 +46,7 @@ EXIT_CODES: tuple[ExitCode, ...] = (
     ExitCode(9, "the disk is full, or reading or writing was refused", (errors.StorageFailed, OSError)),
     ExitCode(10, "a gate refused the promotion", (errors.GateFailed,)),
     ExitCode(11, "a write is in, but not visible yet: do not repeat it", (errors.NotYetVisible,)),
-    ExitCode(INTERRUPTED, "interrupted (Ctrl-C)", (KeyboardInterrupt,)),
+    ExitCode(INTERRUPTED, "interrupted (Ctrl-C)", (KeyboardInterrupt, errors.BuildCancelled)),
     ExitCode(OUTPUT_CLOSED, "the reader of the output went away", (BrokenPipeError,)),
 )
 

@@ -61,7 +61,8 @@ def promote(
       outcrop promote papers 2 --gate gate.toml
     """
     asked = gate_of(gate)
-    with invocation(context).opened(read_only=False) as db:
+    call = invocation(context)
+    with call.opened(read_only=False) as db:
         opened = db.collection(collection)
         before = _active_if_readable(opened)
         after = opened.promote(generation_of(generation) or generation, gate=asked, force=force)
@@ -78,7 +79,7 @@ def promote(
         _say_gate(report)
     _tell(collection, before, after)
     if before is not None:
-        show(Text(f"To take it back: outcrop rollback {collection}", style="dim"))
+        show(Text(f"To take it back: {plain(call.command('rollback'))} {collection}", style="dim"))
 
 
 def rollback(
@@ -105,12 +106,18 @@ def rollback(
       outcrop rollback papers --to 3
     """
     target = None if to is None else generation_of(to) or to
-    with invocation(context).opened(read_only=dry_run) as db:
+    call = invocation(context)
+    with call.opened(read_only=dry_run) as db:
         opened = db.collection(collection)
         before = _active_if_readable(opened)
         if dry_run:
             plan = opened.rollback(target, dry_run=True)
-            write_json(plan) if json else _show_plan(collection, before, plan)
+            if json:
+                write_json(plan)
+            else:
+                show_plan(before, plan)
+                command = f"{call.command('rollback')} {collection}{'' if to is None else f' --to {to}'}"
+                show(Text(f"Nothing was changed. To do it: {plain(command, one_line=True)}", style="dim"))
             return
         after = opened.rollback(target, allow_lexical=allow_lexical)
     if json:
@@ -142,7 +149,8 @@ def history(context: typer.Context, collection: CollectionName, json: AsJson = F
         show(_history_table(found))
 
 
-def _show_plan(collection: str, before: GenerationInfo | None, plan: RollbackPlan) -> None:
+def show_plan(before: GenerationInfo | None, plan: RollbackPlan) -> None:
+    """What a rollback would take."""
     lexical = None
     if plan.lexical_documents:
         why = "" if plan.reason is None else f": {plain(plan.reason, one_line=True)}"
@@ -158,7 +166,6 @@ def _show_plan(collection: str, before: GenerationInfo | None, plan: RollbackPla
     show(facts(rows))
     if plan.lexical_documents:
         show(Text("Without their vectors these would be found by their words only: that needs --allow-lexical."))
-    show(Text(f"Nothing was changed. To do it: outcrop rollback {collection}", style="dim"))
 
 
 def _history_table(found: Sequence[HistoryEntry]) -> Table:

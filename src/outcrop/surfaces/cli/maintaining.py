@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
+from rich.table import Table
 from rich.text import Text
 
+from outcrop.generations.collecting import GcReport
 from outcrop.surfaces.cli import exit_codes
 from outcrop.surfaces.cli.arguments import AsJson, CollectionName, generation_of
 from outcrop.surfaces.cli.program import invocation
@@ -53,7 +56,11 @@ def gc(
     if json:
         write_json(report)
         return
-    show(Text(str(report)))
+    if report.removed or report.kept:
+        show(_removal_table(report))
+    trimmed = counted(report.journal_entries, "entry", "entries")
+    verb = "Would free" if dry_run else "Freed"
+    show(Text(f"{verb} {size(report.freed_bytes)} and {trimmed} of the journal; {size(report.kept_bytes)} stay."))
 
 
 def verify(
@@ -93,3 +100,16 @@ def verify(
         note(f"replaced: generation {change.generation} serves now instead of {change.previous}", style="bold yellow")
     if not all(one.healthy for one in reports):
         raise typer.Exit(exit_codes.DAMAGED)
+
+
+def _removal_table(report: GcReport) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for name in ("", "what", "size", "why"):
+        table.add_column(name, justify="right" if name == "size" else "left", no_wrap=name != "why", overflow="fold")
+    gone = "would go" if report.dry_run else "removed"
+    for one in (*report.removed, *report.kept):
+        goes = one in report.removed
+        what = Path(one.path).name if one.generation is None else f"{one.kind} {one.generation}"
+        state = Text(gone, style="bold yellow") if goes else Text("stays")
+        table.add_row(state, plain(what, one_line=True), size(one.size_bytes), plain(one.reason, one_line=True))
+    return table

@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import outcrop
 from outcrop import Config, Database, OutcropError
-from outcrop.errors import GateFailed, InvalidFilter
+from outcrop.errors import BuildCancelled, GateFailed, InvalidFilter
 from outcrop.surfaces.cli import exit_codes
 from outcrop.surfaces.cli.rendering import note, output_closed, plain, screen
 
@@ -176,6 +176,8 @@ def _say(error: Exception, *, debug: bool) -> None:
         traceback.print_exception(error, file=sys.stderr)
     if isinstance(error, GateFailed):
         _say_refused(error)
+    elif isinstance(error, BuildCancelled):
+        note(f"stopped: {plain(str(error), one_line=True)}", style="bold red")
     elif isinstance(error, InvalidFilter) and screen(stderr=True).is_terminal:
         note(f"error: {plain(str(error))}", style="bold red")  # its own lines, because one of them points at a place in another
     elif isinstance(error, OutcropError | OSError):

@@ -117,6 +117,6 @@ def _lines() -> Sink:
             last = 0.0
         if progress.seconds - last >= _LINE_EVERY_SECONDS:
             last = progress.seconds
-            note(f"{name_of(progress.phase)}: {told(progress)}")
+            note(f"{name_of(progress.phase)}: {told(progress) or f'{duration(progress.seconds)} so far'}")
 
     return sink

@@ -177,6 +177,8 @@ def recipe_rows(one: GenerationInfo) -> list[tuple[str, RenderableType | None]]:
         ("documents", f"{one.document_count:,}"),
         ("chunks", f"{one.chunk_count:,}"),
         ("skipped", f"{one.skipped:,}" if one.skipped else None),
+        ("vanished", f"{one.vanished:,} of the active generation's documents are not in it" if one.vanished else None),
+        ("revived", f"{one.revived:,} that were deleted are in it again" if one.revived else None),
         ("not embedded", Text(f"{one.unembedded:,}: found by words only", style="bold yellow") if one.unembedded else None),
         ("embedder", embedder),
         ("chunker", chunker),
