@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 from difflib import get_close_matches
 from pathlib import Path
 from types import TracebackType
 from typing import Self, get_args
 from uuid import uuid4
 
-from outcrop import files
+from outcrop import files, forking
 from outcrop.analysis import analyzer as named_analyzer
 from outcrop.builds.ingredients import Ingredients, as_index_spec
 from outcrop.collection import Collection, Shared
@@ -89,7 +88,7 @@ class Database:
     def __init__(self, path: Path, shared: Shared) -> None:
         self.path = path
         self._shared = shared
-        self._lock = threading.Lock()
+        self._lock = forking.lock()
         self._collections: dict[str, Collection] = {}
         self._replaced: list[Collection] = []
         self._closed = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from threading import get_ident
 
 import numpy as np
 
@@ -46,11 +47,12 @@ class OpenGeneration:
         self._unembedded: tuple[int, int] = (-1, 0)
         self._writer: DocumentsWriter | None = None
         self._lock = forking.lock()
-        self._searches = 0
+        self._pins: list[int] = []  # the threads that search
         self._retired = False
+        forking.in_child(self, OpenGeneration._begin_child)
 
     def __repr__(self) -> str:
-        return f"OpenGeneration({self.name}, {self._searches} searches{', retired' if self._retired else ''})"
+        return f"OpenGeneration({self.name}, {self.searches} searches{', retired' if self._retired else ''})"
 
     @cached_property
     def embedder(self) -> Embedder | None:
@@ -104,7 +106,7 @@ class OpenGeneration:
     @property
     def searches(self) -> int:
         """How many searches run."""
-        return self._searches
+        return len(self._pins)
 
     @property
     def retired(self) -> bool:
@@ -114,16 +116,19 @@ class OpenGeneration:
     def pin(self) -> bool:
         """Begin a search. False if the generation was closed meanwhile: the caller looks for the active one again."""
         with self._lock:
-            if self._retired and not self._searches:
+            if self._retired and not self._pins:
                 return False
-            self._searches += 1
+            self._pins.append(get_ident())
             return True
 
     def unpin(self) -> None:
         """End a search."""
+        me = get_ident()
         with self._lock:
-            self._searches -= 1
-            last = self._retired and not self._searches
+            if not self._pins:  # in a forked child, a search that another thread of the parent began
+                return
+            self._pins.remove(me if me in self._pins else self._pins[-1])  # a generator may be ended by another thread
+            last = self._retired and not self._pins
         if last:
             self._close()
 
@@ -133,8 +138,15 @@ class OpenGeneration:
             if self._retired:
                 return
             self._retired = True
-            idle = not self._searches
+            idle = not self._pins
         if idle:
+            self._close()
+
+    def _begin_child(self) -> None:
+        """In a forked child only the searches of the thread that forked go on; the others would keep the generation for ever."""
+        pinned = bool(self._pins)
+        self._pins = [thread for thread in self._pins if thread == get_ident()]
+        if pinned and self._retired and not self._pins:
             self._close()
 
     def _close(self) -> None:
