@@ -208,11 +208,11 @@ class Collection:
 
         `source` is a path (JSONL, CSV, Parquet, also compressed; a BEIR folder; a folder of .md, .txt, .html), an iterable of
         documents, or None for the active generation's own documents. What is not given stays as the active generation has it
-        (or as the collection was created). The collection becomes this source as of the build's start, plus every write made since; with
-        `keep_writes` also the writes made since the active generation was built. Searches and writes go on meanwhile.
+        (or as the collection was created). The collection becomes this source as of the build's start, plus every write made since;
+        with `keep_writes` also the writes made since the active generation was built. Searches and writes go on meanwhile.
 
-        A bad record stops the build (`on_error="stop"`), or is skipped, counted and told to `on_skip`. A build that was interrupted,
-        or ended by setting `cancel`, is taken up again by the same call unless `resume=False`.
+        A bad record stops the build (`on_error="stop"`), or is skipped, counted and told to `on_skip`. A build that was
+        interrupted, or ended by setting `cancel`, is taken up again by the same call unless `resume=False`.
 
         Raises `InvalidSource`, `InvalidDocument`, `DuplicateDocument`, `NothingToBuild`, `BuildCancelled`, `CollectionLocked`,
         `GateFailed` (the generation is ready, and not active), `StorageFailed`.
@@ -342,21 +342,22 @@ class Collection:
         """Documents by id, in the order asked; unknown ids are left out."""
         wanted = checked_ids(ids, "get()")
         with pinned(self._pin(None)) as opened:
-            return opened.documents.get(wanted)
+            return opened.documents.get(wanted, opened.index.snapshot().sequence)
 
     def count(self, where: Where | None = None) -> int:
         """How many documents there are, or how many a filter selects. With a filter it reads every document's metadata."""
         condition = filters.parse(where)
         with pinned(self._pin(None)) as opened:
+            at = opened.index.snapshot().sequence
             if condition is None:
-                return opened.documents.counts().documents
-            return sum(filters.matches(condition, metadata) for _, _, metadata in opened.documents.metadata())
+                return opened.documents.count(at)
+            return sum(filters.matches(condition, metadata) for _, _, metadata in opened.documents.metadata(at))
 
     def scan(self, where: Where | None = None) -> Iterator[Document]:
         """Every document, or those that a filter selects, in the order of writing, as of the beginning of the scan."""
         condition = filters.parse(where)
         with pinned(self._pin(None)) as opened:
-            for document in opened.documents.scan():
+            for document in opened.documents.scan(opened.index.snapshot().sequence):
                 if condition is None or filters.matches(condition, document.metadata):
                     yield document
 

@@ -105,6 +105,9 @@ def keep_up(stage: Stage) -> None:
     if opened is None:
         return
     with pinned(opened):
+        if opened.documents.sequence() < stage.journal.head():  # a write that was cut short
+            with stage.writing():
+                apply_pending(stage.journal, stage.live(opened))
         if opened.index.snapshot().lag > stage.config.tail_chunks_max:
             _absorb(stage, stage.live(opened))
     for name in stage.openings.warm():

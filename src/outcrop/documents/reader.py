@@ -51,11 +51,12 @@ class Documents:
         by_slot = {row[0]: row for row in found}
         return [decoding.chunk(by_slot[slot]) for slot in slots if slot in by_slot]
 
-    def get(self, ids: Sequence[str]) -> list[Document]:
+    def get(self, ids: Sequence[str], at: int | None = None) -> list[Document]:
         """The living documents with these ids, in the order asked; unknown ids are left out."""
         found: dict[str, Document] = {}
+        alive = "d.died IS NULL" if at is None else _ALIVE_AT.format(at)
         for page in _pages(ids):
-            condition = f"d.died IS NULL AND d.id IN ({','.join('?' * len(page))})"
+            condition = f"{alive} AND d.id IN ({','.join('?' * len(page))})"
             found |= {one.id: one for one, _ in self._select(condition, page)}
         return [found[document_id] for document_id in ids if document_id in found]
 
@@ -122,8 +123,10 @@ class Documents:
             ).fetchall()
             gone = connection.execute(
                 "SELECT DISTINCT id FROM documents a WHERE died > ?"
-                " AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.id = a.id AND b.died IS NULL)",
-                (sequence,),
+                " AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.id = a.id AND b.died IS NULL)"
+                " UNION SELECT id FROM gone g WHERE died > ?"
+                " AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.id = g.id AND b.died IS NULL)",
+                (sequence, sequence),
             ).fetchall()
         return [one for (one,) in put], [one for (one,) in gone]
 
@@ -135,6 +138,15 @@ class Documents:
                 " AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.id = a.id AND b.died IS NULL) ORDER BY id"
             ):
                 yield document_id
+
+    def count(self, at: int) -> int:
+        """How many documents were alive after the write `at`: at once for the last one, else by counting."""
+        head = self.head()
+        if head.sequence == at:
+            return head.documents
+        statement = f"SELECT count(*) FROM documents WHERE {_ALIVE_AT.format(at)}"  # noqa: S608
+        count: int = self._connections.fetch_all(statement, ())[0][0]
+        return count
 
     def counts(self) -> Counts:
         """How many living documents and chunks there are."""

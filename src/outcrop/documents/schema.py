@@ -35,6 +35,7 @@ CREATE TABLE chunks (
 CREATE INDEX chunks_document ON chunks (document, ordinal);
 CREATE INDEX chunks_tail ON chunks (slot) WHERE vector IS NOT NULL;
 CREATE INDEX chunks_died ON chunks (died) WHERE died IS NOT NULL;
+CREATE TABLE gone (id TEXT PRIMARY KEY, died INTEGER NOT NULL) WITHOUT ROWID;  -- deletes of documents that were not here
 CREATE TABLE unembedded (slot INTEGER PRIMARY KEY);       -- chunks that should have a vector and have none
 CREATE TABLE fields (path TEXT PRIMARY KEY) WITHOUT ROWID;  -- metadata fields of what was written after the build
 CREATE TABLE parts (uuid TEXT PRIMARY KEY, first_slot INTEGER NOT NULL, row_count INTEGER NOT NULL, facts BLOB NOT NULL);

@@ -75,7 +75,7 @@ class DocumentsWriter:
         """
         with mapped_errors(self.path), transaction(self._connection):
             replaced = self._end([row.document.id for row in rows], sequence)
-            deleted = self._end(deletes, sequence)
+            deleted = self._end(deletes, sequence, absent_too=True)
             self._insert(rows, sequence)
             self._connection.executemany(
                 "INSERT OR IGNORE INTO fields VALUES (?)", {(path,) for row in rows for path, _ in leaves(row.document.metadata)}
@@ -193,12 +193,14 @@ class DocumentsWriter:
         self._connection.executemany(_INSERT_DOCUMENT, [document_values(row, sequence) for row in rows])
         self._connection.executemany(_INSERT_CHUNK, [values for row in rows for values in chunk_values(row, sequence)])
 
-    def _end(self, ids: Iterable[str], sequence: int) -> tuple[int, list[int]]:
+    def _end(self, ids: Iterable[str], sequence: int, *, absent_too: bool = False) -> tuple[int, list[int]]:
         """End the living documents among `ids`: how many there were, and their chunks' slots."""
         count, slots = 0, []
         for document_id in ids:
             found = self._connection.execute("SELECT row FROM documents WHERE id = ? AND died IS NULL", (document_id,)).fetchone()
             if found is None:
+                if absent_too:  # a build that keeps writes asks what was deleted, here or not
+                    self._connection.execute("INSERT OR REPLACE INTO gone VALUES (?, ?)", (document_id, sequence))
                 continue
             count += 1
             self._connection.execute("UPDATE documents SET died = ? WHERE row = ?", (sequence, *found))

@@ -51,6 +51,7 @@ CREATE TABLE IF NOT EXISTS entries (
 );
 CREATE INDEX IF NOT EXISTS entries_sequence ON entries (sequence);
 CREATE INDEX IF NOT EXISTS entries_document ON entries (document);
+CREATE TABLE IF NOT EXISTS barrier (sequence INTEGER NOT NULL);   -- the last write at which a build began
 CREATE TABLE IF NOT EXISTS trimmed (sequence INTEGER NOT NULL);   -- entries up to here may be gone
 CREATE TABLE IF NOT EXISTS holds (
     id INTEGER PRIMARY KEY AUTOINCREMENT, sequence INTEGER NOT NULL, generation INTEGER NOT NULL, held_at TEXT NOT NULL
@@ -117,7 +118,7 @@ class Journal:
         with self._writing() as connection, transaction(connection):
             sequence = connection.execute("INSERT INTO writes (written_at) VALUES (?)", (now(),)).lastrowid or 0
             for kind, document_id, _ in entries:
-                condition = " AND kind = 'patch'" if kind == "patch" else ""
+                condition = f" AND kind = 'patch' AND sequence > {_barrier(connection)}" if kind == "patch" else ""
                 connection.execute(f"DELETE FROM entries WHERE document = ?{condition}", (document_id,))  # noqa: S608
             connection.executemany(
                 "INSERT INTO entries (sequence, kind, document, body) VALUES (?, ?, ?, ?)",
@@ -126,11 +127,11 @@ class Journal:
         return sequence
 
     def latest_patch(self, document_id: str) -> bytes | None:
-        """The body of the document's last entry, if that is a patch."""
+        """The body of the document's last entry, if that is a patch and no build began since: what it built has not that patch."""
         with self._reading() as connection:
-            statement = "SELECT kind, body FROM entries WHERE document = ? ORDER BY id DESC LIMIT 1"
+            statement = "SELECT kind, body, sequence FROM entries WHERE document = ? ORDER BY id DESC LIMIT 1"
             found = connection.execute(statement, (document_id,)).fetchone()
-        return found[1] if found is not None and found[0] == "patch" else None
+            return found[1] if found is not None and found[0] == "patch" and found[2] > _barrier(connection) else None
 
     def head(self) -> int:
         """The sequence of the last write accepted; 0 if there was none."""
@@ -161,6 +162,9 @@ class Journal:
         """Keep every entry after `sequence` for a generation that is being built; the hold's id."""
         with self._writing() as connection, transaction(connection):
             connection.execute("DELETE FROM holds WHERE generation = ?", (generation,))
+            barrier = max(sequence, _barrier(connection))
+            connection.execute("DELETE FROM barrier")
+            connection.execute("INSERT INTO barrier VALUES (?)", (barrier,))
             statement = "INSERT INTO holds (sequence, generation, held_at) VALUES (?, ?, ?)"
             return connection.execute(statement, (sequence, generation, now())).lastrowid or 0
 
@@ -287,6 +291,11 @@ class Journal:
 def now() -> str:
     """The time, UTC, ISO 8601, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _barrier(connection: sqlite3.Connection) -> int:
+    found: int | None = connection.execute("SELECT max(sequence) FROM barrier").fetchone()[0]
+    return 0 if found is None else found
 
 
 def _promotion(row: tuple[Any, ...]) -> Promotion:

@@ -144,8 +144,8 @@ def _written(place: Place, live: Live | None, outcomes: Outcomes) -> WriteResult
                 effect = apply(live.target, outcomes, sequence)
         except OutcropError as error:
             raise NotYetVisible(
-                f"write {sequence} is accepted and durable, but not yet visible: {error.message} The next write, or the next"
-                " opening of the collection, makes it visible; do not repeat it.",
+                f"write {sequence} is accepted and durable, but not yet visible: {error.message} The next write, or"
+                " optimize(), makes it visible; do not repeat it.",
                 sequence=sequence,
             ) from error
     return WriteResult(

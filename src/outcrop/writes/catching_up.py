@@ -67,7 +67,7 @@ def catch_up(
     """Apply what was journaled, page by page; begins no page after `seconds_max`.
 
     While others write there is no end: it stops when a page was short. If `writers_wait` (the caller holds the writer lock), it
-    goes on to the end. With `lexically`, what cannot be embedded is applied without vectors; otherwise raises what the embedder raises.
+    goes on to the end. With `lexically`, what cannot be embedded is applied without vectors; else raises what the embedder raises.
     """
     began, entries = monotonic(), 0
     check_reachable(journal, live.target)
