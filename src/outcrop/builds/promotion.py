@@ -62,7 +62,9 @@ def make_active(stage: Stage, change: Change) -> GenerationInfo | None:
     try:
         with stage.opened(change.name) as (opened, live):
             catch_up(stage.journal, live, lexically=change.lexically)
-            opened.index.absorb(live.applying) if opened.index.snapshot().lag > stage.config.tail_chunks_max else None
+            if opened.index.snapshot().lag > stage.config.tail_chunks_max:
+                held = [hold.sequence for hold in stage.journal.holds()]  # a build may read its rows as they were
+                opened.index.absorb(live.applying, floor=min(held, default=None))
             report = change.judge(opened)
             if not _cut_over(stage, change, live, intent=intent, report=report):
                 stage.journal.withdraw(intent)
