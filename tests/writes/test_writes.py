@@ -202,16 +202,20 @@ def test_what_is_accepted_and_not_visible_becomes_visible_with_the_next_write(
     assert found(rocks, "gabbro") == ["late"]
 
 
-def test_many_threads_may_write_at_once(rocks: Collection) -> None:
+def test_many_threads_may_write_at_once(rocks: Collection, db: Database) -> None:
+    patient = outcrop.open(db.path, config=Config.test(lock_timeout_seconds=60.0))
+    writing = patient.collection("rocks")
+
     def write(number: int) -> None:
         for place in range(5):
-            rocks.upsert(Document(f"t{number}-{place}", f"thread{number} gabbro"))
+            writing.upsert(Document(f"t{number}-{place}", f"thread{number} gabbro"))
 
     threads = [Thread(target=write, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    patient.close()
     assert len(found(rocks, "gabbro")) == 20
     assert rocks.count() == 30
 

@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import msgspec
 
+from outcrop import forking
 from outcrop.errors import Damaged
 from outcrop.generations.layout import GenerationName
 from outcrop.sqlite_files import Kept, mapped_errors, readable, transaction, writable
@@ -97,12 +98,13 @@ class Hold(msgspec.Struct, frozen=True):
 class Journal:
     """journal.sqlite. A call opens and closes the file, unless `keep_open`: then writes use one connection until `close`.
 
-    Whoever accepts writes holds the writer lock. Safe from many threads only without `keep_open`, or under that lock.
+    Whoever accepts writes holds the writer lock. Safe to use from many threads.
     """
 
     def __init__(self, path: Path, *, keep_open: bool = False) -> None:
         self.path = path
         self._kept = Kept(lambda: writable(path)) if keep_open else None
+        self._one_at_a_time = forking.lock()
 
     def create(self) -> None:
         """Make the file, durable on return."""
@@ -282,7 +284,8 @@ class Journal:
             raise Damaged(f"{self.path} is missing: the collection was dropped, or the file must be restored", path=self.path)
         with mapped_errors(self.path):
             if self._kept is not None:
-                yield self._kept.get()
+                with self._one_at_a_time:  # threads share the connection; not all of them hold the writer lock
+                    yield self._kept.get()
                 return
             with closing(writable(self.path)) as connection:
                 yield connection
