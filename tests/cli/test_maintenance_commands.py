@@ -30,7 +30,7 @@ def damage_a_part(folder: Path, number: int) -> Path:
 @pytest.mark.usefixtures("written")
 def test_what_was_written_is_put_into_the_index(cli: Cli) -> None:
     assert "2 chunks written since, searched one by one (outcrop optimize rocks)" in cli("stats", "rocks").stdout
-    assert "2 of the chunks not in the index yet" in " ".join(cli("search", "rocks", "granite").stdout.split())
+    assert "2 chunks not in the index yet" in " ".join(cli("search", "rocks", "granite").stdout.split())
     assert cli("optimize", "rocks").stdout.startswith("2 chunks put into the index of rocks in ")
     assert "none: every chunk is in the index" in cli("stats", "rocks").stdout
     assert json.loads(cli("optimize", "rocks", "--json").stdout)["absorbed"] == 0

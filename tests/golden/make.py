@@ -97,7 +97,7 @@ def notes(database: Path) -> None:
             )
         )
         made.update_metadata(["shale", "chalk"], {"checked": True, "year": 2021})
-        made.delete(["gone"])
+        made.delete(["gone", "never there"])
 
 
 def points(database: Path) -> None:

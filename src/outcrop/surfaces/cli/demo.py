@@ -20,6 +20,7 @@ import outcrop
 from outcrop import Collection, GenerationInfo, Hit, Hits, embedding
 from outcrop.model import SearchMode
 from outcrop.surfaces.cli.demo_documents import documents
+from outcrop.surfaces.cli.generations import history_table
 from outcrop.surfaces.cli.program import Invocation, WrongUsage, invocation
 from outcrop.surfaces.cli.rendering import facts, generations_table, plain, screen, show, size
 from outcrop.surfaces.cli.searching import footer, hits_table
@@ -45,6 +46,8 @@ _SEARCHES: tuple[tuple[SearchMode, str, str], ...] = (
         "Both at once. Each leg's scores are scaled to 0..1 and weighted; the two contributions add up to the score.",
     ),
 )
+_NOTE = {"id": "note-1", "text": "Reminder: the nightly rebuild begins at a quarter past two.", "kind": "note"}
+_NOTE_QUESTION = "when does the nightly rebuild begin?"
 _HITS_EXPLAINED = 2
 _HITS_COMPARED = 5
 
@@ -57,7 +60,7 @@ def demo(
 ) -> None:
     """Show at work what a generation is; takes a minute.
 
-    It builds this project's documentation, searches it, builds it differently, compares, promotes and rolls back.
+    It builds this project's documentation, searches it, builds it differently, compares, writes, promotes and rolls back.
 
     Example:
       outcrop demo --keep my-demo
@@ -83,7 +86,9 @@ def _run(call: Invocation, folder: Path) -> None:
         _search_three_ways(handbook)
         second = _second_generation(handbook, first)
         _compare(handbook, first, second)
-        _promote_and_roll_back(handbook, first, second)
+        _write(handbook, folder)
+        _promote(handbook, second)
+        _roll_back(handbook, first)
 
 
 def _embedder() -> str:
@@ -186,8 +191,19 @@ def _compare(handbook: Collection, first: GenerationInfo, second: GenerationInfo
     _say("Chunks cut at headings can be cited by their heading.")
 
 
-def _promote_and_roll_back(handbook: Collection, first: GenerationInfo, second: GenerationInfo) -> None:
-    before = handbook.search(_QUESTION, k=_HITS_EXPLAINED)
+def _write(handbook: Collection, folder: Path) -> None:
+    _chapter("A write, while both are there")
+    _say("A live collection is written to. When the call returns, the document is durable, and every process finds it.")
+    (folder / "note.jsonl").write_bytes(msgspec.json.encode(_NOTE) + b"\n")
+    _calls(f"outcrop upsert {_NAME} note.jsonl", f'{_NAME}.upsert({{"id": "{_NOTE["id"]}", ...}})')
+    result = handbook.upsert(_NOTE)
+    _expect((result.upserted, result.replaced) == (1, 0), "the document was not put in")
+    found = handbook.search(_NOTE_QUESTION, k=1)
+    _expect(found[0].document_id == _NOTE["id"], "what was written is not found")
+    _show(found)
+
+
+def _promote(handbook: Collection, second: GenerationInfo) -> None:
     _chapter("Promote")
     _say("Promoting swaps one pointer: the next search sees the second generation, in this process and in every other.")
     _calls(f"outcrop promote {_NAME} {second.number}", f"{_NAME}.promote(second)")
@@ -195,19 +211,30 @@ def _promote_and_roll_back(handbook: Collection, first: GenerationInfo, second: 
     promoted = handbook.search(_QUESTION, k=_HITS_EXPLAINED)
     _expect(promoted.generation == second.number, "the promoted generation does not answer")
     _show(promoted)
-    _say(f"The promotion took {took:.0f} ms.")
+    _expect(bool(handbook.get(_NOTE["id"])), "the promotion lost a write")
+    _say(f"The promotion took {took:.0f} ms. What was written after this generation was built is in it: {_NOTE['id']}.")
+    gone = promoted[0].document_id
+    _say("And a document is deleted, the best hit of this search:")
+    _calls(f"outcrop delete {_NAME} {gone}", f'{_NAME}.delete("{gone}")')
+    _expect(handbook.delete(gone).deleted == 1, "the document was not deleted")
+
+
+def _roll_back(handbook: Collection, first: GenerationInfo) -> None:
     _chapter("Roll back")
-    _say("Not what you wanted? The first generation is still there, whole. Nothing is built again.")
+    _say("Not what you wanted? The first generation is still there, whole. Nothing is built again, and no write is lost.")
     _calls(f"outcrop rollback {_NAME}", f"{_NAME}.rollback()")
+    there = {one.id for one in handbook.scan()}
     took = _timed(handbook.rollback)
     after = handbook.search(_QUESTION, k=_HITS_EXPLAINED)
-    same = [(hit.id, hit.score) for hit in after] == [(hit.id, hit.score) for hit in before]
-    _expect(after.generation == first.number and same, "after the rollback the answers are not those from before")
+    _expect(after.generation == first.number, "after the rollback the first generation does not answer")
+    _expect({one.id for one in handbook.scan()} == there, "the rollback lost a write")
     _show(after)
-    _say(f"The rollback took {took:.0f} ms, and the answers are exactly those from before the promotion.")
+    _say(f"The rollback took {took:.0f} ms. {_NOTE['id']} is there, and what was deleted stays deleted.")
     _chapter("What there is now")
     _calls(f"outcrop generations {_NAME}", f"{_NAME}.generations()")
     show(generations_table(handbook.generations(), width=screen().width), "")
+    _calls(f"outcrop history {_NAME}", f"{_NAME}.history()")
+    show(history_table(handbook.history()), "")
 
 
 def _chapter(title: str) -> None:

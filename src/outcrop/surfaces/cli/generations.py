@@ -146,7 +146,7 @@ def history(context: typer.Context, collection: CollectionName, json: AsJson = F
     elif not found:
         show(Text(f"No generation of {collection} was promoted yet."))
     else:
-        show(_history_table(found))
+        show(history_table(found))
 
 
 def show_plan(before: GenerationInfo | None, plan: RollbackPlan) -> None:
@@ -168,7 +168,8 @@ def show_plan(before: GenerationInfo | None, plan: RollbackPlan) -> None:
         show(Text("Without their vectors these would be found by their words only: that needs --allow-lexical."))
 
 
-def _history_table(found: Sequence[HistoryEntry]) -> Table:
+def history_table(found: Sequence[HistoryEntry]) -> Table:
+    """A row for each change of the active generation."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
     for name in ("when (UTC)", "what", "generation"):
         table.add_column(name, no_wrap=True)

@@ -17,7 +17,7 @@ from outcrop.errors import MissingExtra
 from outcrop.model import SearchMode
 from outcrop.surfaces.cli.arguments import AsJson, CollectionName, GenerationNumber, Where, filter_of, generation_of
 from outcrop.surfaces.cli.program import invocation
-from outcrop.surfaces.cli.rendering import marked, note, plain, show, write_json
+from outcrop.surfaces.cli.rendering import counted, marked, note, plain, show, write_json
 
 Query = Annotated[list[str], typer.Argument(metavar="QUERY", help="What to look for, in words.", show_default=False)]
 SearchModeOption = Annotated[
@@ -144,7 +144,7 @@ def footer(hits: Hits) -> str:
         if (value := getattr(took, name)) is not None
     ]
     found = f"{len(hits)} of {hits.total_candidates} candidates"
-    lag = f", {hits.index_lag:,} of the chunks not in the index yet" if hits.index_lag else ""
+    lag = f", {counted(hits.index_lag, 'chunk')} not in the index yet" if hits.index_lag else ""
     return (
         f"generation {hits.generation}, engine {hits.engine}, {hits.mode}, {found}{lag}, {took.total:.1f} ms ({', '.join(steps)})"
     )
