@@ -13,7 +13,7 @@ import pytest
 
 import outcrop
 from outcrop import Config, Document
-from outcrop.errors import Damaged, NotFound, OutcropError, StorageFailed, UnknownCollection
+from outcrop.errors import Damaged, NotFound, StorageFailed, UnknownCollection
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="limits, users and modes are those of POSIX systems")
 

@@ -76,6 +76,7 @@ class Collection:
         self._openings = Openings(folder, shared.config, self._opened_anew, self._rescue)
         self._stage = Stage(
             folder=folder,
+            uuid=made.uuid,
             config=shared.config,
             journal=Journal(folder.journal, keep_open=True),
             ingredients=ingredients,
@@ -89,6 +90,11 @@ class Collection:
             return f"Collection({self.name!r}, closed)"
         active = catalog.active_or_none(self._folder)
         return f"Collection({self.name!r}, {f'generation {active.number} active' if active else 'no active generation'})"
+
+    @property
+    def uuid(self) -> str:
+        """Tells this collection from one of the same name that was made after it was dropped."""
+        return self._record.uuid
 
     @property
     def closed(self) -> bool:
@@ -296,6 +302,7 @@ class Collection:
         Needed rarely: a process that writes does it in the background. Searches and writes go on meanwhile.
         """
         self._check_open(writes=True)
+        self._place()
         return maintenance.optimize(self._stage)
 
     def gc(self, *, dry_run: bool = False) -> GcReport:
@@ -436,6 +443,9 @@ class Collection:
         return promotion.previous(self._folder) if to is None else catalog.find(self._folder, to)
 
     def _place(self) -> Place:
+        opened = self._openings.pin_active()  # a damaged one is replaced now: under the writer lock it cannot be
+        if opened is not None:
+            opened.unpin()
         return building.place(self._stage, self._record, self._shared.choice.engine)
 
     def _wrote(self, result: WriteResult) -> WriteResult:

@@ -208,11 +208,12 @@ class Database:
         folder = self._existing(name)
         with self._lock:
             opened = self._collections.get(name)
-            if opened is None or opened.closed or ingredients is not None:
+            made = record.read(folder)
+            if opened is None or opened.closed or ingredients is not None or opened.uuid != made.uuid:
                 brought = Ingredients(self.config) if ingredients is None else ingredients
                 if opened is not None:
                     self._replaced.append(opened)  # somebody may still search it; closed with the database
-                opened = Collection(folder, record.read(folder), self._shared, brought)
+                opened = Collection(folder, made, self._shared, brought)
                 self._collections[name] = opened
             return opened
 

@@ -103,9 +103,13 @@ def _begin(stage: Stage, own: OpenGeneration | None, began: list[int], generatio
 
     It is noted in `began` too, for the source.
     """
-    with stage.writing(), stage.active() as live:
-        if live is not None:
-            apply_pending(stage.journal, live)
+    with stage.writing():
+        try:
+            with stage.active() as live:
+                if live is not None:
+                    apply_pending(stage.journal, live)
+        except Damaged as error:  # what is built may take its place
+            _log.warning("%s; building beside it", error)
         sequence = stage.journal.head() if own is None else own.documents.sequence()
         stage.journal.hold(sequence, generation)
     began.append(sequence)

@@ -111,17 +111,21 @@ def keep_up(stage: Stage) -> None:
         if opened.index.snapshot().lag > stage.config.tail_chunks_max:
             _absorb(stage, stage.live(opened))
     for name in stage.openings.warm():
-        with stage.opened(name) as (_, live):
-            catch_up(stage.journal, live)
-            if live.target.index.snapshot().lag > stage.config.tail_chunks_max:
-                _absorb(stage, live)
+        try:
+            with stage.opened(name) as (_, live):
+                catch_up(stage.journal, live)
+                if live.target.index.snapshot().lag > stage.config.tail_chunks_max:
+                    _absorb(stage, live)
+        except OutcropError as error:
+            _log.warning("generation %d is not kept caught up: %s", name.number, error)
     if stage.journal.size_bytes() > stage.config.journal_bytes_max:
         _bound_the_journal(stage)
 
 
 def _bound_the_journal(stage: Stage) -> None:
     """Trim what nobody holds; if that is not enough, catch up the kept generation that lags most, or give it up."""
-    collecting.trim(stage.folder)
+    with stage.writing():  # a build takes its hold under it
+        collecting.trim(stage.folder)
     if stage.journal.size_bytes() <= stage.config.journal_bytes_max:
         return
     kept = [info for info in catalog.generations(stage.folder) if info.status in ("archived", "ready")]
@@ -140,7 +144,8 @@ def _bound_the_journal(stage: Stage) -> None:
             error,
         )
         collecting.give_up(stage.folder, stage.config, name)
-    collecting.trim(stage.folder)
+    with stage.writing():
+        collecting.trim(stage.folder)
 
 
 def _absorb(stage: Stage, live: Live, *, timeout_seconds: float = 0.0) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 
 import msgspec
 
@@ -54,7 +55,9 @@ def rescue(stage: Stage, name: GenerationName, error: Damaged, *, read_only: boo
             _log.warning("generation %d cannot stand in: %s", candidate.number, unfit)
             continue
         _mark(stage, name, str(confirmed))
-        make_active(stage, Change(name=candidate, kind="quarantine", lexically=True))
+        still_damaged = partial(_is_active, stage, name)
+        if make_active(stage, Change(name=candidate, kind="quarantine", lexically=True, still_wanted=still_damaged)) is None:
+            return None  # somebody promoted another one meanwhile
         _log.error(
             "collection %r: generation %d is damaged and was quarantined (%s); generation %d, caught up, serves instead."
             " Build a new generation, or restore the folder and promote it again.",
@@ -77,6 +80,10 @@ def _damage(stage: Stage, name: GenerationName, *, fully: bool) -> Damaged | Non
     except Damaged as error:
         return error
     return None
+
+
+def _is_active(stage: Stage, name: GenerationName) -> bool:
+    return catalog.active_or_none(stage.folder) == name
 
 
 def _candidates(stage: Stage, damaged: GenerationName) -> Iterator[GenerationName]:

@@ -11,7 +11,8 @@ import msgspec
 from outcrop.builds.ingredients import Ingredients
 from outcrop.config import Config
 from outcrop.embedding import CachedEmbedder, Embedder, EmbeddingCache
-from outcrop.generations import locks
+from outcrop.errors import Closed
+from outcrop.generations import locks, record
 from outcrop.generations.journal import Journal
 from outcrop.generations.layout import CollectionFolder, GenerationName
 from outcrop.retrieval.generation import OpenGeneration, pinned
@@ -25,6 +26,7 @@ class Stage(msgspec.Struct, frozen=True, eq=False):
     """One collection as those see it who change it."""
 
     folder: CollectionFolder
+    uuid: str
     config: Config
     journal: Journal
     ingredients: Ingredients
@@ -39,8 +41,11 @@ class Stage(msgspec.Struct, frozen=True, eq=False):
 
     @contextmanager
     def active(self) -> Iterator[Live | None]:
-        """The active generation, ready to be written for the time of the block; None if there is none."""
-        opened = self.openings.pin_active()
+        """The active generation, ready to be written for the time of the block; None if there is none.
+
+        Asked under the writer lock too, where nothing can be rescued: raises `Damaged`.
+        """
+        opened = self.openings.pin_active(rescue=False)
         if opened is None:
             yield None
             return
@@ -51,6 +56,8 @@ class Stage(msgspec.Struct, frozen=True, eq=False):
     def writing(self) -> Iterator[None]:
         """The writer lock."""
         with locks.writing(self.folder, self.config.lock_timeout_seconds):
+            if not self.folder.collection_file.exists() or record.read(self.folder).uuid != self.uuid:
+                raise Closed(f"collection {self.folder.path.name!r} was dropped meanwhile; open it again", path=self.folder.path)
             yield
 
     def live(self, opened: OpenGeneration) -> Live:

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 
 from outcrop import forking
-from outcrop.errors import OutcropError
 
 _log = logging.getLogger("outcrop")
 
@@ -53,5 +52,5 @@ class Upkeep:
                 self._again = False
             try:
                 self._work()
-            except OutcropError as error:  # it is done again after a later write; what it would improve works without it
+            except Exception as error:  # noqa: BLE001 - it is done again after a later write; what it improves works without it
                 _log.warning("upkeep: %s", error)

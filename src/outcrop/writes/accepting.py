@@ -56,7 +56,7 @@ def upsert(place: Place, source: Source) -> WriteResult:
     while True:
         with place.live() as live:
             fitter = place.unborn() if live is None else live.fitter
-            recipe, outcomes = _prepared(records, fitter) if records else (fitter.recipe, {})
+            recipe, outcomes = _prepared(records, fitter, unborn=live is None) if records else (fitter.recipe, {})
         if not outcomes:
             return _nothing(place)
         with place.writing(), _settled(place, recipe) as current:
@@ -185,10 +185,10 @@ def _checked(source: Source) -> list[Record]:
     return records
 
 
-def _prepared(records: Sequence[Record], fitter: Fitter) -> tuple[Recipe, Outcomes]:
+def _prepared(records: Sequence[Record], fitter: Fitter, *, unborn: bool) -> tuple[Recipe, Outcomes]:
     preparer = Preparer(fitter.recipe, fitter.embedder(), fitter.chunker())
     batch = Batch(records=records, bad=(), position_bytes=None)
-    recipe = fitter.recipe if fitter.recipe.dimension is not None else preparer.settle(batch)
+    recipe = preparer.settle(batch) if unborn and fitter.recipe.dimension is None else fitter.recipe
     prepared = preparer.chunk(batch)
     if prepared.bad:
         raise prepared.bad[0].error

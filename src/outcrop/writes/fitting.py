@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outcrop.embedding import Embedder
-from outcrop.errors import EmbedderMismatch, EmbeddingFailed, MissingExtra, UnknownEmbedder
+from outcrop.errors import EmbedderGone, EmbedderMismatch, EmbeddingFailed, MissingExtra, UnknownEmbedder
 from outcrop.ingest import Chunker
 from outcrop.model import Recipe
 from outcrop.writes.outcomes import Outcome, Outcomes, Put, Space, space_of
@@ -88,7 +88,15 @@ def _embedded(texts: Sequence[str], fitter: Fitter, *, lexically: bool) -> NDArr
         return None
     try:
         embedder = fitter.embedder()
-        return None if embedder is None else np.asarray(embedder.embed_documents(texts), np.float32)
+        if embedder is not None:
+            return np.asarray(embedder.embed_documents(texts), np.float32)
+        if not lexically:
+            raise EmbedderGone(
+                f"{len(texts)} chunks have no vector that fits: this generation's vectors are given with its documents. Write them"
+                " again with vectors, or build a new generation.",
+                documents=len(texts),
+            )
+        return None
     except EMBEDDING_ERRORS:
         if not lexically:
             raise
