@@ -20,9 +20,11 @@ from outcrop import Config, Document
 from outcrop.errors import UnsupportedFormat
 from outcrop.generations.journal import Entry
 from outcrop.generations.manifest import Manifest
+from outcrop.generations.record import CollectionRecord
 from outcrop.writes.outcomes import decoded
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "format-1.tar.gz"
+SPECIFICATION = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -146,3 +148,24 @@ def test_both_forms_of_the_pointer_are_read_and_one_takes_the_place_of_the_other
         assert (kb / "notes" / "active").read_bytes() == f"generations/{generation(kb, 2).name}\n".encode()
         assert not (kb / "notes" / "active").is_symlink()
         assert notes.search("slate").generation == 2
+
+
+@pytest.mark.parametrize("name", ["journal.sqlite", "documents.sqlite"])
+def test_the_specification_names_every_table_and_column(kb: Path, name: str) -> None:
+    section = SPECIFICATION.split(f"\n## `{name}`\n")[1].split("\n## ")[0]
+    path = (kb / "notes" if name == "journal.sqlite" else generation(kb, 2)) / name
+    with closing(sqlite3.connect(path)) as connection:
+        tables = [table for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        columns = {table: [row[1] for row in connection.execute(f"PRAGMA table_info({table})")] for table in tables}
+    columns.pop("sqlite_sequence", None)
+    assert len(columns) > 5
+    for table, named in columns.items():
+        rows = section.split(f"\n| `{table}` |")[1]
+        of_table = rows.split("\n| `")[0]
+        assert [column for column in named if f"`{column}`" not in of_table] == [], table
+
+
+@pytest.mark.parametrize(("name", "kind"), [("manifest.json", Manifest), ("collection.json", CollectionRecord)])
+def test_the_specification_names_every_field(name: str, kind: type[msgspec.Struct]) -> None:
+    section = SPECIFICATION.split(f"\n## `{name}`\n")[1].split("\n## ")[0]
+    assert [field for field in kind.__struct_fields__ if f"`{field}`" not in section] == []
