@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import outcrop
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(path for pattern in ("*.md", "docs/**/*.md", "benchmarks/**/*.md") for path in ROOT.glob(pattern))
 EXAMPLES = [page for page in PAGES if page.name == "README.md" or "docs" in page.relative_to(ROOT).parts]
@@ -143,13 +145,18 @@ def test_the_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PYTHONUTF8", "1")
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    for block in blocks:
-        where = f"{name_of(page)}:{block.line}"
-        if block.language == "python":
-            run_python(block, page, namespace)
-        elif block.language in SHELLS and block.runs:
-            for arguments in commands(block):
-                run_command(arguments, where)
+    try:
+        for block in blocks:
+            where = f"{name_of(page)}:{block.line}"
+            if block.language == "python":
+                run_python(block, page, namespace)
+            elif block.language in SHELLS and block.runs:
+                for arguments in commands(block):
+                    run_command(arguments, where)
+    finally:
+        for value in namespace.values():
+            if isinstance(value, outcrop.Database):  # a page need not close what a script would only end with
+                value.close()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
