@@ -254,6 +254,40 @@ assert not leases.is_taken(Path(first.path))
     )
 
 
+def test_searches_that_only_the_parent_goes_on_with_keep_nothing_open_in_the_child(tmp_path: Path) -> None:
+    runs(
+        """
+from pathlib import Path
+from outcrop.generations import leases
+kb.build([document(number) for number in range(9)], promote=True)
+path = Path(kb.active.path)
+begun, go_on = threading.Event(), threading.Event()
+def scan():
+    for _ in kb.scan():
+        begun.set()
+        go_on.wait()
+thread = threading.Thread(target=scan)
+thread.start()
+begun.wait()
+ready, go = multiprocessing.get_context("fork").Pipe(), multiprocessing.get_context("fork").Pipe()
+def in_child():
+    db.close()
+    ready[1].send(1)
+    go[0].recv()
+child = forked(in_child)
+ready[0].recv()
+assert leases.is_taken(path)
+go_on.set()
+thread.join()
+db.close()
+assert not leases.is_taken(path)
+go[1].send(1)
+ended_well(child)
+""",
+        tmp_path,
+    )
+
+
 def test_a_child_that_was_forked_amid_work_that_did_not_end_is_refused_clearly(tmp_path: Path) -> None:
     runs(
         """
