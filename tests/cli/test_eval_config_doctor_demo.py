@@ -169,7 +169,7 @@ def test_the_demo_shows_two_generations_and_ends_well(cli: Cli, tmp_path: Path) 
     for said in ("generation 1", "generation 2", "$ outcrop promote handbook 2", ">>> handbook.rollback()", "x weight"):
         assert said in done.stdout
     assert done.stdout.index("$ outcrop upsert") < done.stdout.index("$ outcrop promote handbook 2")
-    assert done.stdout.index("$ outcrop delete") < done.stdout.index("$ outcrop rollback")
+    assert done.stdout.index("$ outcrop delete") < done.stdout.index("$ outcrop rollback handbook")
     listed = json.loads(cli("generations", "handbook", "--db", tmp_path / "shown" / "kb", "--json").stdout)
     assert [(one["number"], one["status"]) for one in listed["generations"]] == [(1, "active"), (2, "archived")]
     assert cli("demo", "--keep", "shown").exit_code == 2
