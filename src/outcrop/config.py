@@ -90,7 +90,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     | `abandoned_build_days` | how long an interrupted build is kept to be resumed |
     | `journal_bytes_max` | size of the journal's file from which the oldest generation that holds it is caught up or given up |
     | `tail_chunks_max` | new chunks that are searched exactly before an index part absorbs them |
-    | `background` | index parts, warm generations and the collection of garbage are looked after by a thread of their own |
+    | `background` | index parts, warm generations and the journal are looked after by a thread of their own |
 
     Sizes are bytes, or text such as `"512MB"` or `"2GiB"`. Raises `InvalidConfig` for an unknown key, a bad value or a
     contradiction.

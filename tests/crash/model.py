@@ -71,7 +71,7 @@ class World:
         generation = self.generation(self.active)
         state, written = dict(generation.base), set()
         for document_id, outcome in (entry for write in self.writes[generation.since :] for entry in write):
-            if outcome[0] == "put" or document_id in state:
+            if outcome[0] != "patch" or document_id in state:
                 written.add(document_id)
             _apply(state, document_id, outcome)
         later = {one: state[one] for one in written if one in state}
