@@ -10,6 +10,7 @@
 """
 
 from outcrop import errors
+from outcrop.builds.maintenance import OptimizeReport, VerifyReport
 from outcrop.collection import Collection
 from outcrop.config import Config
 from outcrop.database import Database, open  # noqa: A004 - outcrop.open reads best
@@ -17,6 +18,7 @@ from outcrop.embedding.protocol import Embedder
 from outcrop.engines.protocol import Availability
 from outcrop.errors import OutcropError
 from outcrop.filters import Filter
+from outcrop.generations.collecting import GcReport
 from outcrop.ingest import BadRecord, Chunker, Piece, Progress, ProgressSink
 from outcrop.judging import Comparison, Gate, GateCheck, GateContext, GateReport
 from outcrop.model import (
@@ -27,13 +29,16 @@ from outcrop.model import (
     EmbedderIdentity,
     Explanation,
     GenerationInfo,
+    HistoryEntry,
     IndexSpec,
     LegExplanation,
     Recipe,
+    RollbackPlan,
     Running,
     SearchMode,
     Stats,
     TermScore,
+    WriteResult,
 )
 from outcrop.retrieval.fusion import Fusion
 from outcrop.retrieval.hits import Degraded, Hit, Hits, TookMs
@@ -62,21 +67,27 @@ __all__ = [
     "GateCheck",
     "GateContext",
     "GateReport",
+    "GcReport",
     "GenerationInfo",
+    "HistoryEntry",
     "Hit",
     "Hits",
     "IndexSpec",
     "LegExplanation",
+    "OptimizeReport",
     "OutcropError",
     "Piece",
     "Progress",
     "ProgressSink",
     "Recipe",
+    "RollbackPlan",
     "Running",
     "SearchMode",
     "Stats",
     "TermScore",
     "TookMs",
+    "VerifyReport",
+    "WriteResult",
     "errors",
     "open",
 ]

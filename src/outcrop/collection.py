@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from functools import partial
 from threading import Event
 from types import TracebackType
@@ -132,7 +133,7 @@ class Collection:
         "weighted" (default), "rrf" or a `Fusion`.
 
         A query of stop words alone finds nothing lexically and says so in `Hits.warnings`. Raises `InvalidQuery`, `InvalidFilter`,
-        `NoActiveGeneration`, `UnknownGeneration`, and what the embedder raises.
+        `NoActiveGeneration`, `UnknownGeneration`, `EmbedderMismatch`, `EmbeddingFailed`.
         """
         options = Options(
             k=k,
@@ -158,8 +159,8 @@ class Collection:
         it; if there is none, one is made as the collection was created. One call is one write: batches are much faster than single
         documents.
 
-        Raises `InvalidDocument`, `DuplicateDocument` (an id twice), `CollectionLocked`, `StorageFailed`, what the embedder raises
-        (nothing was written), and `NotYetVisible` (everything was).
+        Raises `InvalidDocument`, `DuplicateDocument` (an id twice), `CollectionLocked`, `StorageFailed`, `EmbedderMismatch`,
+        `EmbeddingFailed` (nothing was written), and `NotYetVisible` (everything was).
         """
         self._check_open(writes=True)
         single = isinstance(documents, Document | Mapping)
@@ -358,13 +359,20 @@ class Collection:
             at = opened.index.snapshot().sequence
             if condition is None:
                 return opened.documents.count(at)
-            return sum(filters.matches(condition, metadata) for _, _, metadata in opened.documents.metadata(at))
+            with opened.read_at(at):
+                return sum(filters.matches(condition, metadata) for _, _, metadata in opened.documents.metadata(at))
 
     def scan(self, where: Where | None = None) -> Iterator[Document]:
-        """Every document, or those that a filter selects, in the order of writing, as of the beginning of the scan."""
+        """Every document, or those that a filter selects, in the order of writing, as of the beginning of the scan.
+
+        It may take as long as it likes beside writes of this process. Raises `SnapshotExpired` when another process has forgotten
+        documents that were replaced or deleted since the scan began, which takes five minutes at least.
+        """
         condition = filters.parse(where)
-        with pinned(self._pin(None)) as opened:
-            for document in opened.documents.scan(opened.index.snapshot().sequence):
+        with pinned(self._pin(None)) as opened, ExitStack() as reading:
+            at = opened.index.snapshot().sequence
+            reading.enter_context(opened.read_at(at))
+            for document in opened.documents.scan(at):
                 if condition is None or filters.matches(condition, document.metadata):
                     yield document
 

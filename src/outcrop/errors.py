@@ -136,6 +136,11 @@ class WritesMissing(IllegalState):
     `sequence` (what it holds), `trimmed` (what the journal begins after)."""
 
 
+class SnapshotExpired(IllegalState):
+    """A reading lasted so long beside writes that what it reads is not remembered any more: begin again. Attributes: `sequence`
+    (as of which it read), `purged` (what ended up to there is forgotten)."""
+
+
 class NotYetVisible(OutcropError, RuntimeError):
     """A write is accepted and durable, but could not be made visible. It must not be repeated. Attribute: `sequence`."""
 

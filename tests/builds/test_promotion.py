@@ -9,12 +9,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import outcrop
-from outcrop import Collection, Config, Database, Document
-from outcrop.errors import Damaged, NothingToRollBack, ReadOnly, UnknownGeneration
+from outcrop import Collection, Config, Database, Document, Gate
+from outcrop.errors import Damaged, NothingToRollBack, ReadOnly, StorageFailed, UnknownGeneration
+from outcrop.generations import pointer
 from outcrop.generations.journal import Journal
 
 
@@ -260,6 +262,44 @@ def test_a_sole_damaged_generation_can_be_replaced_by_a_build(db: Database) -> N
         alone.stats()
     assert alone.build(stamped(2), promote=True).number == 2
     assert stamps(alone) == {2}
+
+
+@pytest.mark.parametrize(
+    "failure", [StorageFailed("the disk is full", path="x", errno_name="ENOSPC"), KeyboardInterrupt()], ids=repr
+)
+def test_a_swap_that_fails_leaves_no_trace(db: Database, rocks: Collection, monkeypatch: pytest.MonkeyPatch, failure: Any) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    def unfinished() -> list[Any]:
+        found = [Journal(db.path / name / "journal.sqlite").promotions() for name in ("rocks", "empty")]
+        return [one for promotions in found for one in promotions if one.done_at is None]
+
+    rocks.promote(1)
+    empty = db.create_collection("empty", embedder="none")
+    monkeypatch.setattr(pointer, "swap", fail)
+    with pytest.raises(type(failure)):
+        rocks.promote(2)
+    with pytest.raises(type(failure)):
+        empty.upsert(Document("first", "granite"))
+    assert rocks.active.number == 1
+    assert unfinished() == []
+    monkeypatch.undo()
+    assert rocks.promote(2).number == 2
+    assert empty.upsert(Document("first", "granite")).upserted == 1
+    assert unfinished() == []
+
+
+def test_a_generation_that_is_being_promoted_is_not_collected(db: Database, rocks: Collection) -> None:
+    rocks.promote(1)
+    rocks.promote(2)
+
+    def collects(_: outcrop.GateContext) -> bool:
+        with outcrop.open(db.path, config=Config.test(kept_generations=0, kept_days=0)) as other:
+            report = other.collection("rocks").gc()
+        return report.removed == () and "open in a process" in report.kept[0].reason
+
+    assert rocks.promote(1, gate=Gate(vanished_share_max=1.0, checks=(collects,))).number == 1
 
 
 def test_a_promotion_cut_short_after_its_swap_counts(db: Database, rocks: Collection) -> None:

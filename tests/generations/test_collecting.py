@@ -6,11 +6,13 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from outcrop import file_locks
 from outcrop.config import Config
 from outcrop.engines import registry
 from outcrop.errors import CollectionLocked, EngineUnavailable
@@ -144,6 +146,18 @@ def test_it_waits_for_the_writer_and_then_says_who_it_is(kb: Kb) -> None:
     with locks.writing(kb.folder, 0), pytest.raises(CollectionLocked, match="being written by process"):
         kb.collect(kept_generations=0, lock_timeout_seconds=0.05)
     assert one in kb.there()
+
+
+def test_no_build_waits_for_a_collector_that_waits_for_a_writer(kb: Kb) -> None:
+    kb.promoted(300, 200)
+    collector = threading.Thread(target=lambda: kb.collect(kept_generations=0, lock_timeout_seconds=60))
+    with locks.writing(kb.folder, 0):
+        collector.start()
+        while not file_locks.is_locked(kb.folder.writer_queue):
+            time.sleep(0.001)
+        assert not file_locks.is_locked(kb.folder.build_lock)
+    collector.join()
+    assert len(kb.there()) == 1
 
 
 def test_many_collectors_at_once_remove_everything_once(kb: Kb) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event, Thread
 
-import numpy as np
 import pytest
 
 import outcrop
@@ -19,7 +18,6 @@ from outcrop.errors import (
     CatchUpFailed,
     DuplicateDocument,
     EmbedderGone,
-    EmbeddingFailed,
     InvalidDocument,
     InvalidInput,
     NotYetVisible,
@@ -28,6 +26,9 @@ from outcrop.errors import (
     StorageFailed,
     WritesMissing,
 )
+from outcrop.generations import journal
+from outcrop.sqlite_files import readable
+from outcrop.writes.catching_up import catch_up
 
 ANYTHING = Gate(vanished_share_max=1.0)
 
@@ -155,6 +156,41 @@ def test_metadata_is_merged_and_everything_else_stays(rocks: Collection) -> None
         rocks.update_metadata("d3", {"bad": object()})
 
 
+def test_metadata_of_many_documents_is_set_with_few_openings_of_the_journal(
+    rocks: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [f"m{n}" for n in range(300)]
+    rocks.upsert([Document(one, "schist") for one in ids])
+    rocks.update_metadata(ids, {"a": 1})
+    opened: list[Path] = []
+    monkeypatch.setattr(journal, "readable", lambda path: (opened.append(path), readable(path))[1])
+    assert rocks.update_metadata([*ids, "unknown"], {"b": 2}).updated == 300
+    assert 0 < len(opened) < 20
+    assert rocks.get("m299")[0].metadata == {"a": 1, "b": 2}
+
+
+def test_a_catch_up_that_goes_on_does_not_apply_a_write_before_its_writer(
+    rocks: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been about to make this generation the active one."""
+    opened = rocks._stage.openings.pin_active()
+    catching_up = Thread(target=catch_up, args=(rocks._stage.journal, rocks._stage.live(opened)))
+
+    def accepted(entries: object, real: Callable[[object], int] = rocks._stage.journal.accept) -> int:
+        sequence = real(entries)
+        catching_up.start()
+        catching_up.join(timeout=0.3)  # it waits for the lock
+        return sequence
+
+    monkeypatch.setattr(rocks._stage.journal, "accept", accepted)
+    result = rocks.upsert([Document("new", "gabbro"), Document("d1", "gabbro")])
+    catching_up.join()
+    opened.unpin()
+    assert (result.upserted, result.replaced, result.chunks) == (2, 1, 2)
+    assert sorted(found(rocks, "gabbro")) == ["d1", "new"]
+    assert opened.documents.head().next_slot == 13
+
+
 def test_a_read_only_database_writes_nothing(rocks: Collection, db: Database) -> None:
     assert rocks.active is not None
     with outcrop.open(db.path, config=Config.test(), read_only=True) as other:
@@ -163,25 +199,6 @@ def test_a_read_only_database_writes_nothing(rocks: Collection, db: Database) ->
             with pytest.raises(ReadOnly):
                 write()
         assert len(found(reading, "granite")) == 10
-
-
-def test_an_embedder_that_fails_refuses_the_batch(db: Database) -> None:
-    class Moody(HashingEmbedder):
-        fails = False
-
-        def embed_documents(self, texts: Sequence[str]) -> np.ndarray:
-            if self.fails:
-                raise EmbeddingFailed("no answer", embedder="moody", status=503)
-            return super().embed_documents(texts)
-
-    embedder = Moody(16)
-    moody = db.create_collection("moody", embedder=embedder)
-    moody.upsert(Document("a", "granite"))
-    embedder.fails = True
-    with pytest.raises(EmbeddingFailed):
-        moody.upsert([Document("a", "changed"), Document("b", "schist")])
-    assert [one.text for one in moody.scan()] == ["granite"]
-    assert moody.delete("a").deleted == 1
 
 
 def test_what_is_accepted_and_not_visible_becomes_visible_with_the_next_write(

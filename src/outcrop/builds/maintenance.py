@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from time import monotonic
+import time
+from collections.abc import Collection, Iterable
 
 import msgspec
 
 from outcrop.builds import quarantine
 from outcrop.builds.stage import Stage
 from outcrop.builds.upkeep import Upkeep
+from outcrop.engines.protocol import KEEP_SECONDS
 from outcrop.errors import Damaged, OutcropError
 from outcrop.files import size_bytes
 from outcrop.generations import catalog, checks, collecting
 from outcrop.generations.collecting import GcReport
 from outcrop.generations.layout import MANIFEST, GenerationName
-from outcrop.retrieval.generation import pinned
-from outcrop.writes.accepting import Live, apply_pending
+from outcrop.retrieval.generation import OpenGeneration, pinned
+from outcrop.writes.accepting import apply_pending
 from outcrop.writes.catching_up import catch_up
 
 _log = logging.getLogger("outcrop")
@@ -44,7 +45,7 @@ class VerifyReport(msgspec.Struct, frozen=True):
 
 def optimize(stage: Stage) -> OptimizeReport:
     """Put everything that is searched one by one into index parts, and tidy up."""
-    began, absorbed = monotonic(), 0
+    began, absorbed = time.monotonic(), 0
     with stage.writing(), stage.active() as live:
         if live is not None:
             apply_pending(stage.journal, live)
@@ -54,10 +55,10 @@ def optimize(stage: Stage) -> OptimizeReport:
     with pinned(opened):
         directory = stage.folder.generation(opened.name)
         before = size_bytes(directory)
-        absorbed = _absorb(stage, stage.live(opened), timeout_seconds=_OPTIMIZE_TIMEOUT_SECONDS)
+        absorbed = _absorb(stage, opened, timeout_seconds=_OPTIMIZE_TIMEOUT_SECONDS)
         after = size_bytes(directory)
     return OptimizeReport(
-        absorbed=absorbed, size_bytes_before=before, size_bytes_after=after, seconds=round(monotonic() - began, 3)
+        absorbed=absorbed, size_bytes_before=before, size_bytes_after=after, seconds=round(time.monotonic() - began, 3)
     )
 
 
@@ -92,9 +93,10 @@ def after_write(stage: Stage, upkeep: Upkeep) -> None:
     if opened is None:
         return
     with pinned(opened):
-        lag, limit = opened.index.snapshot().lag, stage.config.tail_chunks_max
-        if lag > limit * (_TAIL_LIMIT_FACTOR if stage.config.background else 1):
-            _absorb(stage, stage.live(opened))
+        if not stage.config.background:
+            _tidy(stage, opened)
+        elif opened.index.snapshot().lag > _TAIL_LIMIT_FACTOR * stage.config.tail_chunks_max:
+            _absorb(stage, opened)
     if stage.config.background:
         upkeep.wake()
 
@@ -108,14 +110,12 @@ def keep_up(stage: Stage) -> None:
         if opened.documents.sequence() < stage.journal.head():  # a write that was cut short
             with stage.writing():
                 apply_pending(stage.journal, stage.live(opened))
-        if opened.index.snapshot().lag > stage.config.tail_chunks_max:
-            _absorb(stage, stage.live(opened))
+        _tidy(stage, opened)
     for name in stage.openings.warm():
         try:
-            with stage.opened(name) as (_, live):
+            with stage.opened(name) as (opened, live):
                 catch_up(stage.journal, live)
-                if live.target.index.snapshot().lag > stage.config.tail_chunks_max:
-                    _absorb(stage, live)
+                _tidy(stage, opened)
         except OutcropError as error:
             _log.warning("generation %d is not kept caught up: %s", name.number, error)
     if stage.journal.size_bytes() > stage.config.journal_bytes_max:
@@ -123,35 +123,58 @@ def keep_up(stage: Stage) -> None:
 
 
 def _bound_the_journal(stage: Stage) -> None:
-    """Trim what nobody holds; if that is not enough, catch up the kept generation that lags most, or give it up."""
+    """Trim what nobody holds; while that is not enough, let go of what lags most: first of those that were set aside as damaged,
+    which stay as they are and cannot be promoted any more, then of the kept generations, one by one."""
+    infos = sorted(catalog.generations(stage.folder), key=lambda info: info.sequence)
+    damaged = [GenerationName(number=one.number, uuid=one.uuid) for one in infos if one.status == "damaged"]
+    if _trimmed_enough(stage) or (damaged and _trimmed_enough(stage, without=damaged)):
+        return
+    for one in infos:
+        if one.status in ("archived", "ready"):
+            _let_go_of_the_journal(stage, GenerationName(number=one.number, uuid=one.uuid))
+            if _trimmed_enough(stage, without=damaged):
+                return
+
+
+def _trimmed_enough(stage: Stage, *, without: Collection[GenerationName] = ()) -> bool:
     with stage.writing():  # a build takes its hold under it
-        collecting.trim(stage.folder)
-    if stage.journal.size_bytes() <= stage.config.journal_bytes_max:
-        return
-    kept = [info for info in catalog.generations(stage.folder) if info.status in ("archived", "ready")]
-    if not kept:
-        return
-    oldest = min(kept, key=lambda info: info.sequence)
-    name = GenerationName(number=oldest.number, uuid=oldest.uuid)
+        collecting.trim(stage.folder, without=without)
+    return stage.journal.size_bytes() <= stage.config.journal_bytes_max
+
+
+def _let_go_of_the_journal(stage: Stage, name: GenerationName) -> None:
+    """Catch a kept generation up; if that cannot be, give it up."""
     try:
         with stage.opened(name) as (_, live):
             catch_up(stage.journal, live)
-        _log.warning("the journal has grown beyond journal_bytes_max: generation %d was caught up", oldest.number)
+        _log.warning("the journal has grown beyond journal_bytes_max: generation %d was caught up", name.number)
     except OutcropError as error:
+        stage.openings.let_go(name)  # what any process has open, this one too, is not removed
+        removed = collecting.give_up(stage.folder, stage.config, name).removed
+        outcome = "it is given up" if removed else "it is open in a process and cannot be given up yet"
         _log.warning(
-            "the journal has grown beyond journal_bytes_max, and generation %d cannot be caught up (%s): it is given up",
-            oldest.number,
-            error,
+            "the journal has grown beyond journal_bytes_max, and generation %d cannot be caught up (%s): %s",
+            name.number,
+            error.message.rstrip("."),
+            outcome,
         )
-        collecting.give_up(stage.folder, stage.config, name)
-    with stage.writing():
-        collecting.trim(stage.folder)
 
 
-def _absorb(stage: Stage, live: Live, *, timeout_seconds: float = 0.0) -> int:
-    holds = [hold.sequence for hold in stage.journal.holds()]
-    floor = min(holds) if holds else None  # a build reads rows as they were at its start
-    return live.target.index.absorb(live.applying, floor=floor, timeout_seconds=timeout_seconds)
+def _tidy(stage: Stage, opened: OpenGeneration) -> None:
+    """Absorb a tail that has grown long, and forget what has ended where much has.
+
+    That is looked at when nobody has tidied up for as long as what ended must be remembered.
+    """
+    limit, rows = stage.config.tail_chunks_max, opened.documents
+    is_due = time.time() - rows.marked_at() > KEEP_SECONDS
+    if opened.index.snapshot().lag > limit or (is_due and rows.litter_count() > limit):
+        _absorb(stage, opened)
+
+
+def _absorb(stage: Stage, opened: OpenGeneration, *, timeout_seconds: float = 0.0) -> int:
+    return opened.index.absorb(
+        stage.live(opened).applying, keep_seconds=KEEP_SECONDS, floor=stage.floor(opened), timeout_seconds=timeout_seconds
+    )
 
 
 def _set_aside(stage: Stage, name: GenerationName, error: Damaged) -> None:

@@ -6,14 +6,15 @@ left is applied and the pointer swapped: that swap is the one commit point, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Literal
 
 import msgspec
 
 from outcrop.builds.stage import Stage
-from outcrop.errors import CatchUpFailed, EmbedderGone, NothingToRollBack
+from outcrop.errors import CatchUpFailed, EmbedderGone, NothingToRollBack, OutcropError
 from outcrop.files import storage_errors
 from outcrop.generations import catalog, checks, manifest, pointer
 from outcrop.generations.layout import QUARANTINED, CollectionFolder, GenerationName
@@ -56,22 +57,13 @@ def make_active(stage: Stage, change: Change) -> GenerationInfo | None:
     if change.name == catalog.active_or_none(stage.folder):
         return catalog.info(stage.folder, change.name) if change.still_wanted() else None
     before = catalog.active_or_none(stage.folder)
-    intent = stage.journal.intend(
-        change.name.number, before.number if before else None, change.kind, source=sealed.source, forced=change.forced
-    )
-    try:
-        with stage.opened(change.name) as (opened, live):
-            catch_up(stage.journal, live, lexically=change.lexically)
-            if opened.index.snapshot().lag > stage.config.tail_chunks_max:
-                held = [hold.sequence for hold in stage.journal.holds()]  # a build may read its rows as they were
-                opened.index.absorb(live.applying, floor=min(held, default=None))
-            report = change.judge(opened)
-            if not _cut_over(stage, change, live, intent=intent, report=report):
-                stage.journal.withdraw(intent)
-                return None
-    except BaseException:
-        stage.journal.withdraw(intent)
-        raise
+    with stage.opened(change.name) as (opened, live), _intended(stage, change, before, sealed.source) as intent:
+        catch_up(stage.journal, live, lexically=change.lexically)
+        if opened.index.snapshot().lag > stage.config.tail_chunks_max:
+            opened.index.absorb(live.applying, floor=stage.floor(opened))
+        report = change.judge(opened)
+        if not _cut_over(stage, change, live, intent=intent, report=report):
+            return None
     return catalog.info(stage.folder, change.name)
 
 
@@ -139,10 +131,31 @@ def previous(folder: CollectionFolder) -> GenerationName:
 def swap(stage: Stage, name: GenerationName, intent: int, report: str | None = None) -> None:
     """The end of every promotion: confirm the intent, swap the pointer, mark it done. Under the writer lock."""
     before = catalog.active_or_none(stage.folder)  # a pointer that cannot be read is mended by this very promotion
-    stage.journal.settle(before.number if before else None)
-    confirmed = stage.journal.confirm(intent, previous=before.number if before else None, gate=report)
-    pointer.swap(stage.folder, name, symlinks=stage.config.symlinks == "auto")
-    stage.journal.finish(confirmed)
+    try:
+        stage.journal.settle(before.number if before else None)
+        intent = stage.journal.confirm(intent, previous=before.number if before else None, gate=report)
+        pointer.swap(stage.folder, name, symlinks=stage.config.symlinks == "auto")
+    except BaseException:
+        if catalog.active_or_none(stage.folder) != name:  # else it happened, and the next promotion says so
+            with suppress(OutcropError):
+                stage.journal.withdraw(intent)
+        raise
+    stage.journal.finish(intent)
+
+
+@contextmanager
+def _intended(stage: Stage, change: Change, before: GenerationName | None, source: str) -> Iterator[int]:
+    """The intent, which other processes open the generation for; withdrawn at the end unless the swap has confirmed it.
+
+    Whoever intends a promotion has the generation open, so that the collector leaves it: an intent alone keeps nothing.
+    """
+    previous_number = before.number if before else None
+    intent = stage.journal.intend(change.name.number, previous_number, change.kind, source=source, forced=change.forced)
+    try:
+        yield intent
+    finally:
+        with suppress(OutcropError):  # what happened in the block matters more
+            stage.journal.withdraw(intent)
 
 
 def _cut_over(stage: Stage, change: Change, live: Live, *, intent: int, report: str | None) -> bool:
@@ -156,7 +169,6 @@ def _cut_over(stage: Stage, change: Change, live: Live, *, intent: int, report: 
             if not change.still_wanted():
                 return False
             if catalog.active_or_none(stage.folder) == change.name:  # somebody else was quicker
-                stage.journal.withdraw(intent)
                 return True
             if round_number > _FREE_ROUNDS:  # writers wait, a second at most
                 catch_up(stage.journal, live, lexically=change.lexically, seconds_max=_DELAY_SECONDS_MAX, writers_wait=True)

@@ -73,6 +73,10 @@ class Stage(msgspec.Struct, frozen=True, eq=False):
             applying=partial(locks.applying, self.folder.generation(opened.name), self.config.lock_timeout_seconds),
         )
 
+    def floor(self, opened: OpenGeneration) -> int | None:
+        """The last write up to which what ended in a generation may be forgotten, or None: builds and scans read it as it was."""
+        return min((*(hold.sequence for hold in self.journal.holds()), *opened.readings), default=None)
+
     def cached(self, embedder: Embedder | None) -> Embedder | None:
         """The embedder behind the database's cache."""
         return None if embedder is None else CachedEmbedder(embedder, self.embedding_cache)

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from outcrop.documents import rows as decoding
 from outcrop.documents.rows import Changes, Counts, Head, PartRow, StoredDocument, TailRow, View
 from outcrop.documents.schema import FILE_NAME, check, missing
-from outcrop.errors import Damaged
+from outcrop.errors import Damaged, SnapshotExpired
 from outcrop.model import Chunk, Document
 from outcrop.sqlite_files import Connections
 
@@ -27,6 +27,7 @@ _ALIVE_AT = "born <= {0} AND (died IS NULL OR died > {0})"
 _SCAN_PAGE = 256
 _SCAN_CHARACTERS = 4_000_000
 _IDS_PER_STATEMENT = 500
+_Page = TypeVar("_Page")
 
 
 class Documents:
@@ -75,12 +76,13 @@ class Documents:
         """Every living document in the order of writing, read in short pages so that no transaction stays open.
 
         A page has as many documents as fit in a few million characters, so that memory is bounded whatever their size. Without
-        `at` the documents are those of the moment when the scan began.
+        `at` the documents are those of the moment when the scan began. Raises `SnapshotExpired` when the scan lasts so long that
+        documents which it should yield are not remembered any more.
         """
         bound = self.sequence() if at is None else at
         after, count = -1, 1
         condition = f"{_ALIVE_AT.format(bound)} AND d.row > ? ORDER BY d.row LIMIT ?"
-        while page := self._select(condition, (after, count)):
+        while page := self._remembered(bound, self._select(condition, (after, count))):
             for document, _ in page:
                 yield document
             after = page[-1][1]
@@ -88,11 +90,11 @@ class Documents:
             count = max(1, min(_SCAN_PAGE, 2 * count, _SCAN_CHARACTERS * len(page) // max(1, characters)))
 
     def metadata(self, at: int | None = None, *, after_row: int = -1) -> Iterator[tuple[int, str, dict[str, Any]]]:
-        """Row, id and metadata of every living document in the order of writing, of rows after `after_row`."""
+        """Row, id and metadata of every living document in the order of writing, of rows after `after_row`. Raises as `scan`."""
         bound = self.sequence() if at is None else at
         alive = _ALIVE_AT.format(bound)
         statement = f"SELECT row, id, metadata FROM documents WHERE {alive} AND row > ? ORDER BY row LIMIT ?"  # noqa: S608
-        while page := self._connections.fetch_all(statement, (after_row, _SCAN_PAGE)):
+        while page := self._remembered(bound, self._connections.fetch_all(statement, (after_row, _SCAN_PAGE))):
             for row, document_id, metadata in page:
                 yield row, document_id, decoding.decode_metadata(metadata)
             after_row = page[-1][0]
@@ -209,6 +211,20 @@ class Documents:
         count: int = self._connections.fetch_all(statement, ())[0][0]
         return count
 
+    def litter_count(self) -> int:
+        """About how many chunks have ended that no part has: they still have their vector, or their slot is behind the parts'."""
+        statement = (
+            "SELECT count(*) FROM chunks WHERE died IS NOT NULL"
+            " AND (vector IS NOT NULL OR slot >= (SELECT coalesce(max(first_slot + row_count), 0) FROM parts))"
+        )
+        count: int = self._connections.fetch_all(statement, ())[0][0]
+        return count
+
+    def marked_at(self) -> float:
+        """When it was last noted where the head is, in seconds since 1970; 0 if never."""
+        at: float = self._connections.fetch_all("SELECT coalesce(max(at), 0.0) FROM marks", ())[0][0]
+        return at
+
     def changes(self, after: int) -> Changes:
         """What happened to the chunks since the write `after`, for an index that holds nothing later."""
         with self._reading() as connection:
@@ -240,6 +256,18 @@ class Documents:
     def close(self) -> None:
         """Release the file; a reading that runs ends first. Idempotent."""
         self._connections.close()
+
+    def _remembered(self, sequence: int, page: _Page) -> _Page:
+        """The page, which was read before, if all that was alive after this write is remembered; else raises `SnapshotExpired`."""
+        purged: int = self._connections.fetch_all("SELECT purged FROM head", ())[0][0]
+        if purged > sequence:
+            raise SnapshotExpired(
+                f"{self.path}: this reading began at write {sequence}, and of what has ended since then everything up to write"
+                f" {purged} is forgotten. Begin again; beside many writes, read faster or in the process that writes.",
+                sequence=sequence,
+                purged=purged,
+            )
+        return page
 
     def _select(self, condition: str, values: Sequence[object]) -> list[tuple[Document, int]]:
         return [(decoding.document(row[:-1]), row[-1]) for row in self._connections.fetch_all(_DOCUMENT + condition, values)]

@@ -146,17 +146,20 @@ class DocumentsWriter:
     def purge(self, slots: Sequence[int], until: int) -> None:
         """Forget chunks that ended not after the write `until`, whose slots are in no part.
 
-        Of a document that ended only that it was there remains.
+        Of a document that ended only that it was there remains, and not even that if there is one with its id again.
         """
         with mapped_errors(self.path), transaction(self._connection):
             found = (self._connection.execute("SELECT document FROM chunks WHERE slot = ?", (slot,)).fetchall() for slot in slots)
             documents = {row for (row,) in chain.from_iterable(found)}
             self._connection.executemany("DELETE FROM chunks WHERE slot = ? AND died IS NOT NULL", [(slot,) for slot in slots])
             self._connection.executemany("DELETE FROM unembedded WHERE slot = ?", [(slot,) for slot in slots])
+            ended = "row = ? AND died IS NOT NULL AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.document = row)"
+            again = "EXISTS (SELECT 1 FROM documents b WHERE b.id = documents.id AND b.died IS NULL)"
+            rows = [(row,) for row in sorted(documents)]
+            self._connection.executemany(f"DELETE FROM documents WHERE {ended} AND {again}", rows)  # noqa: S608
             self._connection.executemany(
-                "UPDATE documents SET title = NULL, source = NULL, text = '', metadata = '{}', vector = NULL"
-                " WHERE row = ? AND died IS NOT NULL AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.document = row)",
-                [(row,) for row in sorted(documents)],
+                f"UPDATE documents SET title = NULL, source = NULL, text = '', metadata = '{{}}', vector = NULL WHERE {ended}",  # noqa: S608
+                rows,
             )
             self._connection.execute("UPDATE head SET purged = max(purged, ?)", (until,))
 

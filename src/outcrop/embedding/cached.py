@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from outcrop import forking
 from outcrop.embedding.cache import EmbeddingCache, cache_keys
+from outcrop.embedding.failures import mapped_failures
 from outcrop.embedding.protocol import Embedder
 from outcrop.errors import EmbeddingFailed
 from outcrop.model import EmbedderIdentity
@@ -58,9 +59,10 @@ class CachedEmbedder:
             return CacheCounts(hits=self._hits, misses=self._misses)
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Float32 of shape (len(texts), dimension), from the cache where it has them. Raises what the embedder raises.
+        """Float32 of shape (len(texts), dimension), from the cache where it has them.
 
-        Also `EmbeddingFailed` when it makes another shape than its identity says, or numbers that are not finite.
+        Raises `EmbeddingFailed` when the embedder fails, makes another shape than its identity says, or numbers that are not
+        finite; an `OutcropError` of its own as it is.
         """
         if not self.cache.enabled:
             self._count(0, len(texts))
@@ -79,7 +81,8 @@ class CachedEmbedder:
 
     def embed_query(self, text: str) -> NDArray[np.float32]:
         """Float32 of shape (dimension,), from the wrapped embedder."""
-        return self.embedder.embed_query(text)
+        with mapped_failures(self.embedder):
+            return self.embedder.embed_query(text)
 
     def _embedded(self, text_of: dict[bytes, str]) -> dict[bytes, NDArray[np.float32]]:
         """Embed these texts and store their vectors; when the embedder fails, those that it made before."""
@@ -103,7 +106,8 @@ class CachedEmbedder:
 
 def _checked(embedder: Embedder, texts: Sequence[str]) -> NDArray[np.float32]:
     """What the embedder makes of the texts, if that is what an embedder must make: it may be the caller's own."""
-    made = np.asarray(embedder.embed_documents(texts))
+    with mapped_failures(embedder):
+        made = np.asarray(embedder.embed_documents(texts))
     identity = embedder.identity
     wanted = (len(texts), identity.dimension)
     if made.shape != wanted or made.dtype.kind not in "fiu":

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outcrop.embedding.cached import CachedEmbedder
+from outcrop.embedding.failures import mapped_failures
 from outcrop.embedding.protocol import Embedder
 from outcrop.errors import EmbedderMismatch
 from outcrop.model import EmbedderIdentity
@@ -35,7 +36,8 @@ def probe_vectors(embedder: Embedder) -> NDArray[np.float32]:
     """What the embedder makes of the probe texts: float32 of shape (len(probe_texts()), dimension). Never from a cache."""
     while isinstance(embedder, CachedEmbedder):
         embedder = embedder.embedder
-    return embedder.embed_documents(_PROBES)
+    with mapped_failures(embedder):
+        return embedder.embed_documents(_PROBES)
 
 
 def check_identity(expected: EmbedderIdentity, found: EmbedderIdentity) -> None:

@@ -80,7 +80,7 @@ def collect(folder: CollectionFolder, config: Config) -> GcReport:
 def give_up(folder: CollectionFolder, config: Config, name: GenerationName) -> GcReport:
     """Remove one archived or ready generation although it is kept, and trim the journal: for a journal that has grown too large.
 
-    The report holds nothing else. The active generation stays, and so does one that is open anywhere or about to be promoted.
+    The report holds nothing else. The active generation stays, and so does one that is open anywhere, as when it is promoted.
     """
 
     def fate(now: Situation) -> list[Fate]:
@@ -90,9 +90,9 @@ def give_up(folder: CollectionFolder, config: Config, name: GenerationName) -> G
     return _collected(folder, config, fate)
 
 
-def trim(folder: CollectionFolder) -> int:
-    """Forget the journal's entries that nobody needs any more; how many there were."""
-    lowest = floor(folder)
+def trim(folder: CollectionFolder, *, without: Collection[GenerationName] = ()) -> int:
+    """Forget the journal's entries that nobody needs any more, but for generations in `without`; how many there were."""
+    lowest = floor(folder, without=without)
     return 0 if lowest is None else Journal(folder.journal).trim(lowest)
 
 
@@ -142,14 +142,17 @@ def _collected(folder: CollectionFolder, config: Config, decide: Callable[[Situa
 
 @contextmanager
 def _locked(folder: CollectionFolder, config: Config) -> Iterator[bool]:
-    """Hold the writer lock, and the build lock unless somebody builds: whether that is so."""
-    with ExitStack() as stack:
+    """Hold the writer lock, and the build lock unless somebody builds: whether that is so.
+
+    Against the order of locks, and safe because it does not wait for the build lock: a build that begins must not wait for as long
+    as this waits for writers.
+    """
+    with locks.writing(folder, config.lock_timeout_seconds), ExitStack() as stack:
         building = False
         try:
             stack.enter_context(locks.held(folder.build_lock, timeout_seconds=0, action="being built"))
         except CollectionLocked:
             building = True
-        stack.enter_context(locks.writing(folder, config.lock_timeout_seconds))
         yield building
 
 

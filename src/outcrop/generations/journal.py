@@ -115,12 +115,13 @@ class Journal:
         """Record a write of entries (kind, document id, body): durable on return. Its sequence.
 
         A put or delete takes the place of everything recorded for its document before, a patch that of an earlier patch: its body
-        holds that one's values too (see `latest_patch`). Whatever was accepted before must have been applied.
+        holds that one's values too (see `latest_patches`). Whatever was accepted before must have been applied.
         """
         with self._writing() as connection, transaction(connection):
             sequence = connection.execute("INSERT INTO writes (written_at) VALUES (?)", (now(),)).lastrowid or 0
+            barrier = _barrier(connection)
             for kind, document_id, _ in entries:
-                condition = f" AND kind = 'patch' AND sequence > {_barrier(connection)}" if kind == "patch" else ""
+                condition = f" AND kind = 'patch' AND sequence > {barrier}" if kind == "patch" else ""
                 connection.execute(f"DELETE FROM entries WHERE document = ?{condition}", (document_id,))  # noqa: S608
             connection.executemany(
                 "INSERT INTO entries (sequence, kind, document, body) VALUES (?, ?, ?, ?)",
@@ -128,12 +129,15 @@ class Journal:
             )
         return sequence
 
-    def latest_patch(self, document_id: str) -> bytes | None:
-        """The body of the document's last entry, if that is a patch and no build began since: what it built has not that patch."""
+    def latest_patches(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """The bodies of the documents' last entries, where those are patches and no build began since: it lacks that patch."""
+        if not ids:
+            return {}
+        statement = "SELECT kind, body FROM entries WHERE document = ? AND sequence > ? ORDER BY id DESC LIMIT 1"
         with self._reading() as connection:
-            statement = "SELECT kind, body, sequence FROM entries WHERE document = ? ORDER BY id DESC LIMIT 1"
-            found = connection.execute(statement, (document_id,)).fetchone()
-            return found[1] if found is not None and found[0] == "patch" and found[2] > _barrier(connection) else None
+            barrier = _barrier(connection)
+            found = ((one, connection.execute(statement, (one, barrier)).fetchone()) for one in ids)
+            return {one: row[1] for one, row in found if row is not None and row[0] == "patch"}
 
     def head(self) -> int:
         """The sequence of the last write accepted; 0 if there was none."""

@@ -37,7 +37,6 @@ REMOVED_PREFIX = ".removed-"
 Kind = Literal["generation", "build", "leftover", "unknown"]
 
 _SECONDS_PER_DAY = 86_400.0
-_INTENT_DAYS_MAX = 1.0
 _LEFTOVER_SECONDS_MIN = 3600.0  # younger ones may be in use: whoever makes a temporary file renames it at once
 _JOURNAL_FILES = (JOURNAL_FILE, f"{JOURNAL_FILE}-wal", f"{JOURNAL_FILE}-shm")
 _OURS = frozenset({COLLECTION_FILE, *_JOURNAL_FILES, ACTIVE, GENERATIONS, "build.lock", "writer.lock", "writer.queue"})
@@ -94,10 +93,10 @@ def fates(now: Situation) -> list[Fate]:
 
 
 def given_up(now: Situation, fate: Fate) -> Fate:
-    """The fate of a generation that is to go though it is kept. One that is active, open or about to be promoted stays."""
+    """The fate of a generation that is to go though it is kept. One that is active or open stays, as one that is promoted is."""
     if fate.goes or fate.kind != "generation" or fate.name is None or leases.is_taken(fate.path):
         return fate
-    if fate.name == now.active or not now.pointer_readable or _is_intended(now, fate.name.number):
+    if fate.name == now.active or not now.pointer_readable:
         return fate
     return msgspec.structs.replace(fate, goes=True, reason=f"given up; it was kept as {fate.reason}")
 
@@ -118,8 +117,6 @@ def _decided(now: Situation, name: GenerationName, *, sealed: bool, promoted: bo
     directory = now.folder.generation(name)
     if name == now.active:
         return False, "active"
-    if _is_intended(now, name.number):
-        return False, "about to be promoted"
     if (directory / QUARANTINED).exists():
         days = _days_since_change(directory / QUARANTINED)
         return days > now.config.kept_days, f"damaged and set aside {_ago(days)}"
@@ -179,16 +176,6 @@ def _can_be_resumed(directory: Path) -> bool:
             return connection.execute("SELECT 1 FROM build").fetchone() is not None
     except OutcropError:
         return False
-
-
-def _is_intended(now: Situation, number: int) -> bool:
-    """Whether a promotion of this generation was begun and not finished: the last one intended, or another of the last day."""
-    return any(
-        one.generation == number
-        and one.done_at is None
-        and (one is now.promotions[-1] or _days_since(one.intended_at) < _INTENT_DAYS_MAX)
-        for one in now.promotions
-    )
 
 
 def _last_active_at(done: list[Promotion], number: int) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outcrop import filters
+from outcrop.embedding.failures import mapped_failures
 from outcrop.embedding.protocol import Embedder
 from outcrop.engines.protocol import IndexSnapshot, Ranking
 from outcrop.errors import Damaged, EmbeddingFailed
@@ -135,8 +136,10 @@ def _query_vector(generation: OpenGeneration, request: Request) -> tuple[NDArray
 
 def _embedded(embedder: Embedder, query: str, recipe: Recipe) -> NDArray[np.float32] | None:
     """The query's vector, checked: what the index reads must have its shape. None for cosine if it is all zeros (no known word)."""
+    with mapped_failures(embedder):
+        made = embedder.embed_query(query)
     try:
-        vector = np.ascontiguousarray(embedder.embed_query(query), dtype=np.float32)
+        vector = np.ascontiguousarray(made, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise _bad_embedding(embedder, f"something that is no vector ({error})") from error
     if vector.shape != (recipe.dimension,):

@@ -48,6 +48,7 @@ class OpenGeneration:
         self._writer: DocumentsWriter | None = None
         self._lock = forking.lock()
         self._pins: list[int] = []  # the threads that search
+        self._read_at: list[int] = []  # the writes as of which documents are being read
         self._retired = False
         forking.in_child(self, OpenGeneration._begin_child)
 
@@ -102,6 +103,23 @@ class OpenGeneration:
         if self._writer is None:
             self._writer = DocumentsWriter.open(self.documents.path.parent)
         return self._writer
+
+    @contextmanager
+    def read_at(self, sequence: int) -> Iterator[None]:
+        """What was alive after this write is not forgotten while the block runs, however long: by this process, at least."""
+        with self._lock:
+            self._read_at.append(sequence)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._read_at.remove(sequence)
+
+    @property
+    def readings(self) -> tuple[int, ...]:
+        """The writes as of which documents are being read."""
+        with self._lock:
+            return tuple(self._read_at)
 
     @property
     def searches(self) -> int:

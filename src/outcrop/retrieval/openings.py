@@ -12,6 +12,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from datetime import UTC, datetime
 from time import monotonic
 
 import msgspec
@@ -20,7 +21,7 @@ from outcrop import forking
 from outcrop.config import Config
 from outcrop.errors import Closed, Damaged, OutcropError
 from outcrop.generations import catalog, pointer
-from outcrop.generations.journal import Journal
+from outcrop.generations.journal import Journal, Promotion
 from outcrop.generations.layout import ACTIVE, CollectionFolder, GenerationName
 from outcrop.retrieval.generation import OpenGeneration
 from outcrop.retrieval.hits import Degraded
@@ -30,6 +31,7 @@ _OTHERS_OPEN_MAX = 4
 _WATCH_SECONDS = 0.1
 _IDLE_SECONDS = 30.0
 _RESCUES_MAX = 2
+_INTENT_SECONDS_MAX = 3600.0
 
 
 class StandIn(msgspec.Struct, frozen=True):
@@ -84,6 +86,13 @@ class Openings:
             if opened.pin():
                 return opened
 
+    def let_go(self, name: GenerationName) -> None:
+        """Keep a generation open no longer than those need it who search it now. Not for the active one."""
+        with self._lock:
+            opened = self._others.pop(name, None)
+        if opened is not None:
+            opened.retire()
+
     def close(self) -> None:
         """Let go of all of them; searches that are running end first. Idempotent."""
         with self._lock:
@@ -131,7 +140,7 @@ class Openings:
             return []
         promotions = Journal(self.folder.journal).promotions()
         promoted = {one.generation for one in promotions}
-        intended = [promotions[-1].generation] if promotions and promotions[-1].done_at is None else []
+        intended = [promotions[-1].generation] if promotions and _is_fresh(promotions[-1]) else []
         newer = [name for name in self.folder.names() if name.number > active.number and name.number not in promoted][-1:]
         intended_ones = [name for name in self.folder.names() if name.number in intended]
         return [*self.warm(), *(name for name in (*newer, *intended_ones) if catalog.is_usable(self.folder, name))]
@@ -246,6 +255,12 @@ def _watch(watched: weakref.ref[Openings]) -> None:
         except OutcropError as error:
             _log.debug("%s", error)
         del openings
+
+
+def _is_fresh(promotion: Promotion) -> bool:
+    """Whether a promotion is only intended, and not so long ago that its process must have died."""
+    age = datetime.now(UTC) - datetime.fromisoformat(promotion.intended_at)
+    return promotion.done_at is None and age.total_seconds() < _INTENT_SECONDS_MAX
 
 
 def _state(openings: Openings) -> tuple[object, ...]:

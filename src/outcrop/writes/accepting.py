@@ -17,12 +17,12 @@ import msgspec
 from outcrop import filters
 from outcrop.errors import DuplicateDocument, NotYetVisible, OutcropError
 from outcrop.filters import Filter
-from outcrop.generations.journal import Journal
+from outcrop.generations.journal import EntryKind, Journal
 from outcrop.ingest import BadRecord, Record, Source
 from outcrop.model import Recipe, WriteResult
 from outcrop.writes.applying import Effect, Target, apply, recover
 from outcrop.writes.fitting import Fitter, fitted
-from outcrop.writes.outcomes import Delete, Outcome, Outcomes, Patch, Put, encoded, resolved, space_of
+from outcrop.writes.outcomes import Delete, Outcomes, Patch, Put, after, encoded, resolved, space_of
 from outcrop.writes.preparing import Batch, Preparer
 
 _PENDING_PAGE = 1000
@@ -96,7 +96,10 @@ def delete_where(place: Place, where: Filter) -> WriteResult:
 def update_metadata(place: Place, ids: Sequence[str], metadata: Mapping[str, Any]) -> WriteResult:
     """Set metadata of documents that are there; their other keys stay as they are."""
     with place.writing(), _settled(place, None) as current:
-        known = set() if current is None else {one.id for one in current.target.documents.get(list(ids))}
+        if current is None:
+            return _nothing(place)
+        with current.applying():
+            known = current.target.writer().known(ids)
         outcomes: Outcomes = {one: Patch(dict(metadata)) for one in ids if one in known}
         return _written(place, current, outcomes) if outcomes else _nothing(place)
 
@@ -136,18 +139,13 @@ def _settled(place: Place, recipe: Recipe | None) -> Iterator[Live | None]:
 
 def _written(place: Place, live: Live | None, outcomes: Outcomes) -> WriteResult:
     """Accept a write and apply it. The caller holds the writer lock."""
-    sequence = place.journal.accept([encoded(one, _merged(place.journal, one, what)) for one, what in outcomes.items()])
-    effect = Effect(put=0, replaced=0, deleted=0, patched=0, chunks=0)
-    if live is not None:
-        try:
-            with live.applying():
-                effect = apply(live.target, outcomes, sequence)
-        except OutcropError as error:
-            raise NotYetVisible(
-                f"write {sequence} is accepted and durable, but not yet visible: {error.message} The next write, or"
-                " optimize(), makes it visible; do not repeat it.",
-                sequence=sequence,
-            ) from error
+    entries = _entries(place.journal, outcomes)
+    if live is None:
+        sequence, effect = place.journal.accept(entries), Effect(put=0, replaced=0, deleted=0, patched=0, chunks=0)
+    else:
+        with live.applying():  # before it is accepted: a catch-up that goes on must not apply it first, or the counts are wrong
+            sequence = place.journal.accept(entries)
+            effect = _visible(live, outcomes, sequence)
     return WriteResult(
         sequence=sequence,
         upserted=effect.put,
@@ -158,12 +156,23 @@ def _written(place: Place, live: Live | None, outcomes: Outcomes) -> WriteResult
     )
 
 
-def _merged(journal: Journal, document_id: str, outcome: Outcome) -> Outcome:
-    """A patch with the values of the one before it, whose entry it takes the place of."""
-    if not isinstance(outcome, Patch):
-        return outcome
-    before = journal.latest_patch(document_id)
-    return outcome if before is None else Patch({**msgspec.msgpack.decode(before), **outcome.metadata})
+def _visible(live: Live, outcomes: Outcomes, sequence: int) -> Effect:
+    """Apply what was just accepted."""
+    try:
+        return apply(live.target, outcomes, sequence)
+    except OutcropError as error:
+        raise NotYetVisible(
+            f"write {sequence} is accepted and durable, but not yet visible: {error.message} The next write, or"
+            " optimize(), makes it visible; do not repeat it.",
+            sequence=sequence,
+        ) from error
+
+
+def _entries(journal: Journal, outcomes: Outcomes) -> list[tuple[EntryKind, str, bytes]]:
+    """The journal's entries of a write. A patch has the values of the one before it too, whose entry it takes the place of."""
+    before = journal.latest_patches([one for one, outcome in outcomes.items() if isinstance(outcome, Patch)])
+    merged: Outcomes = {one: Patch(msgspec.msgpack.decode(body)) for one, body in before.items()}
+    return [encoded(one, after(merged.get(one), outcome)) for one, outcome in outcomes.items()]
 
 
 def _checked(source: Source) -> list[Record]:

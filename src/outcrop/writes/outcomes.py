@@ -70,7 +70,7 @@ def resolved(entries: Iterable[Entry]) -> Outcomes:
     """What the entries of several writes, oldest first, come to for each document."""
     outcomes: Outcomes = {}
     for entry in entries:
-        outcomes[entry.document_id] = _after(outcomes.get(entry.document_id), decoded(entry))
+        outcomes[entry.document_id] = after(outcomes.get(entry.document_id), decoded(entry))
     return outcomes
 
 
@@ -88,7 +88,8 @@ def patched(document: Document, patch: Patch) -> Document:
     return msgspec.structs.replace(document, metadata={**document.metadata, **patch.metadata})
 
 
-def _after(before: Outcome | None, then: Outcome) -> Outcome:
+def after(before: Outcome | None, then: Outcome) -> Outcome:
+    """What two outcomes for one document, one after the other, come to."""
     if not isinstance(then, Patch):
         return then
     match before:
