@@ -11,13 +11,20 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from outcrop import forking
 from outcrop.errors import Closed, Damaged, StorageFailed
 
 _BUSY_TIMEOUT_SECONDS = 10.0
 _MAPPED_BYTES_MAX = 1 << 30
+_Kind = TypeVar("_Kind", bound=sqlite3.Connection)
+
+
+class _Unchanging(sqlite3.Connection):
+    """Reads a file as one that does not change, which is right as long as `state` is what it was when this was opened."""
+
+    state: tuple[object, ...] = ()
 
 
 class Connections:
@@ -36,10 +43,7 @@ class Connections:
         if self._closed:
             raise Closed(f"{self._path} is closed", path=self._path)
         with mapped_errors(self._path):
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                connection = readable(self._path)
+            connection = self._taken()
             try:
                 yield connection
             finally:
@@ -51,10 +55,7 @@ class Connections:
             with self.borrowed() as connection:
                 return connection.execute(statement, values).fetchall()
         with forking.undisturbed():
-            try:
-                connection = self._idle.pop()
-            except IndexError:  # another thread was quicker
-                return self.fetch_all(statement, values)
+            connection = self._taken()
             try:
                 return connection.execute(statement, values).fetchall()
             except sqlite3.Error:
@@ -69,6 +70,18 @@ class Connections:
             with self._lock:
                 self._closed = True
             self._close_idle()
+
+    def _taken(self) -> sqlite3.Connection:
+        """An idle connection that may still be used, or a new one."""
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                with mapped_errors(self._path):
+                    return readable(self._path)
+            if not isinstance(connection, _Unchanging) or connection.state == _state(self._path):
+                return connection
+            connection.close()
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         with self._lock:
@@ -116,19 +129,37 @@ def readable(path: Path) -> sqlite3.Connection:
     """A connection that only reads.
 
     Where SQLite cannot make the files that it needs beside this one (no permission, a full disk) and there is no log, nobody
-    writes: the file is then read as one that does not change.
+    writes: the file is then read as one that does not change. Use it at once: when the disk has room again, somebody may write.
     """
     try:
-        return _reading(path, "mode=rw")
+        return _reading(path, "mode=rw", sqlite3.Connection)
     except sqlite3.OperationalError:
-        if path.with_name(f"{path.name}-wal").exists():
+        state = _state(path)
+        if _log(path).exists():
             raise
-        return _reading(path, "mode=ro&immutable=1")
+        connection = _reading(path, "mode=ro&immutable=1", _Unchanging)
+        connection.state = state
+        return connection
 
 
-def _reading(path: Path, parameters: str) -> sqlite3.Connection:
+def _state(path: Path) -> tuple[object, ...]:
+    """What is different after anybody has written: there is a log, or it was folded into the file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino, _log(path).exists()
+
+
+def _log(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+def _reading(path: Path, parameters: str, kind: type[_Kind]) -> _Kind:
     address = f"{path.absolute().as_uri()}?{parameters}"
-    connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_SECONDS)
+    connection = sqlite3.connect(
+        address, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_SECONDS, factory=kind
+    )
     try:
         connection.execute("PRAGMA query_only = ON")
         connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES_MAX}")

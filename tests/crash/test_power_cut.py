@@ -211,3 +211,28 @@ def test_at_the_nth_call_the_process_is_killed(folder: Path, recorded: Recorded)
     program = "import os\nfor n in range(9):\n    os.mkdir(str(n))"
     assert len(recorded(program, expected=-signal.SIGKILL, FAULTS_KILL_AT="4")) == 3
     assert sorted(path.name for path in folder.iterdir()) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(("place", "reordered"), [("builtin/text", False), ("builtin/other", True)])
+def test_only_tantivys_folders_are_promised_an_order_of_names(
+    folder: Path, recorded: Recorded, place: str, reordered: bool
+) -> None:
+    """A list is replaced, then what the old one names is removed: with an order, whoever has the old list has its files."""
+    program = f"""
+import os
+os.makedirs("{place}")
+os.chdir("{place}")
+for name in ("list", "a"):
+    open(name, "wb").close()
+for path in (".", "..", "../.."):
+    os.fsync(os.open(path, os.O_RDONLY))
+note("begun")
+open("new", "wb").close()
+os.rename("new", "list-2")
+os.remove("list")
+os.remove("a")
+"""
+    found = [tree for notes, tree in cuts(folder, recorded(program), Loss.ANY, seeds=200) if notes]
+    seen = {(f"{place}/list-2" in tree, f"{place}/list" in tree, f"{place}/a" in tree) for tree in found}
+    assert {(False, True, True), (True, True, True), (True, False, True), (True, False, False)} <= seen
+    assert ((False, False, False) in seen) == ((False, True, False) in seen) == reordered

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,34 @@ def test_after_a_kill_at_any_time_the_index_holds_a_whole_write_and_takes_the_ne
         assert sorted(reader.newest().search("granite", 9, None).slots.tolist()) == list(range(max(0, sequence - 2), sequence + 1))
         assert reader.newest().chunk_count == min(3, sequence + 1)
         reader.close()
+
+
+def test_segment_files_of_which_tantivy_knows_nothing_are_removed_and_wedge_nothing(tmp_path: Path) -> None:
+    """As a copy of a folder may hold them that was being written: the next commit wants the very name of one."""
+    index, copy = tmp_path / "index", tmp_path / "copy"
+    with closing(TextWriter.create(index, "english")) as writer:
+        writer.add([chunk(0), chunk(1)])
+        writer.commit(1)
+    shutil.copytree(index, copy)
+    delete(copy, 0, sequence=2)
+    (wanted,) = {path.name for path in copy.glob("*.del")}
+    left = (wanted, f"{'0' * 32}.idx", f"{'0' * 32}.7.del")
+    for name in (*left, "notes.txt"):
+        (index / name).write_bytes(b"torn")
+    delete(index, 0, sequence=2)
+    there = {path.name for path in index.iterdir()}
+    assert not there & set(left[1:])
+    assert "notes.txt" in there
+    with closing(TextReader.open(index, "english")) as reader:
+        reader.verify()
+        assert reader.newest().search("granite", 9, None).slots.tolist() == [1]
+
+
+def chunk(slot: int) -> IndexedChunk:
+    return IndexedChunk(slot=slot, title=None, text=f"granite word{slot}", metadata={}, vector=None)
+
+
+def delete(directory: Path, slot: int, *, sequence: int) -> None:
+    with closing(TextWriter.open(directory, "english")) as writer:
+        writer.delete([slot])
+        writer.commit(sequence)

@@ -24,6 +24,7 @@ FIELDS = ("text", "title")
 MARKER = 1
 _FOOTER_MAGIC = 1337
 _SEGMENT_FILES = (".fast", ".fieldnorm", ".idx", ".pos", ".store", ".term")
+_SEGMENT_FILE = re.compile(rf"[0-9a-f]{{32}}({'|'.join(map(re.escape, _SEGMENT_FILES))}|\.[0-9]+\.del)")
 # What failed to fit has been removed again when we ask, so that a full disk has a little room.
 _FULL_DISK_FREE_BYTES_MAX = 1024 * 1024
 _READING = ("open", "search", "explain")
@@ -86,6 +87,19 @@ def verify_files(directory: Path) -> None:
         verified |= listed
 
 
+def remove_strays(directory: Path) -> None:
+    """Remove segment files of which Tantivy knows nothing, for whoever is the only writer.
+
+    They are what a copy of a folder that was being written can hold: a file that came into being after the list of files was
+    copied. Tantivy would never remove them, and a commit that needs the name of one would fail for ever.
+    """
+    with storage_errors(directory):
+        known = {*_listed_files(directory), *_managed_files(directory)}
+        for name in os.listdir(directory):
+            if name not in known and _SEGMENT_FILE.fullmatch(name):
+                (directory / name).unlink(missing_ok=True)
+
+
 def damaged(directory: Path, found: str) -> Damaged:
     """The error for an index that is not what was written."""
     return Damaged(
@@ -137,6 +151,14 @@ def _listed_files(directory: Path) -> set[str]:
     names = {f"{segment['segment_id'].replace('-', '')}{suffix}" for segment in segments for suffix in _SEGMENT_FILES}
     deletes = ((segment["segment_id"].replace("-", ""), segment.get("deletes")) for segment in segments)
     return names | {f"{segment}.{found['opstamp']}.del" for segment, found in deletes if found}
+
+
+def _managed_files(directory: Path) -> set[str]:
+    """The files that Tantivy itself removes when no commit lists them any more."""
+    try:
+        return set(json.loads((directory / ".managed.json").read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return set()
 
 
 def _is_whole(path: Path) -> bool:

@@ -20,7 +20,7 @@ import tantivy
 from outcrop import analysis
 from outcrop.analysis import normalize
 from outcrop.engines.builtin.text_filter import filter_values
-from outcrop.engines.builtin.text_folder import MARKER, create_index, open_index, tantivy_errors
+from outcrop.engines.builtin.text_folder import MARKER, create_index, open_index, remove_strays, tantivy_errors
 from outcrop.engines.protocol import IndexedChunk
 from outcrop.errors import Closed, CollectionLocked, IllegalState
 from outcrop.files import storage_errors, sync_folder
@@ -117,6 +117,7 @@ class TextWriter:
             with tantivy_errors(self._directory, "write"):
                 # Files of a commit that was cut short would make a later one fail for ever: they have the names that it needs.
                 self._writer.garbage_collect_files()
+            remove_strays(self._directory)
         return self._writer
 
     def _opened(self) -> tantivy.IndexWriter:
