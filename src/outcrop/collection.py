@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -47,6 +48,7 @@ from outcrop.retrieval.request import Options, prepare
 from outcrop.writes import accepting
 from outcrop.writes.accepting import Place
 
+_log = logging.getLogger("outcrop")
 GenerationLike = GenerationInfo | int | str
 Where = str | Mapping[str, Any] | Filter
 
@@ -74,7 +76,7 @@ class Collection:
         self._folder = folder
         self._record = made
         self._shared = shared
-        self._openings = Openings(folder, shared.config, self._opened_anew, self._rescue)
+        self._openings = Openings(folder, shared.config, self._opened_anew, rescue=self._rescue, check_same=self._check_same)
         self._stage = Stage(
             folder=folder,
             uuid=made.uuid,
@@ -84,7 +86,7 @@ class Collection:
             embedding_cache=shared.embedding_cache,
             openings=self._openings,
         )
-        self._upkeep = Upkeep(partial(maintenance.keep_up, self._stage))
+        self._upkeep = Upkeep(lambda: maintenance.keep_up(self._stage, self._upkeep))
 
     def __repr__(self) -> str:
         if self.closed:
@@ -107,6 +109,10 @@ class Collection:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def use(self, embedder: Embedder) -> None:
+        """Have this embedder of the caller's own used for generations that were built with it, or with one of its name."""
+        self._stage.ingredients.embedder(embedder)
 
     def search(
         self,
@@ -216,7 +222,7 @@ class Collection:
         `source` is a path (JSONL, CSV, Parquet, also compressed; a BEIR folder; a folder of .md, .txt, .html), an iterable of
         documents, or None for the active generation's own documents. What is not given stays as the active generation has it
         (or as the collection was created). The collection becomes this source as of the build's start, plus every write made since;
-        with `keep_writes` also the writes made since the active generation was built. Searches and writes go on meanwhile.
+        with `keep_writes` also what was written directly before, as all builds that kept it have it. Searches and writes go on.
 
         A bad record stops the build (`on_error="stop"`), or is skipped, counted and told to `on_skip`. A build that was
         interrupted, or ended by setting `cancel`, is taken up again by the same call unless `resume=False`.
@@ -254,6 +260,7 @@ class Collection:
         Raises `UnknownGeneration`, `Damaged`, `GateFailed`, `CatchUpFailed`, `CollectionLocked`; nothing is changed then.
         """
         self._check_open(writes=True)
+        self._restore_pointer()
         judge = partial(gating.judge, self._stage, self._shared.executor, gate, forced=force)
         change = Change(name=catalog.find(self._folder, generation), kind="promote", forced=force, judge=judge)
         return promotion.make_active(self._stage, change) or catalog.info(self._folder, change.name)
@@ -280,6 +287,7 @@ class Collection:
         self._check_open(writes=not dry_run)
         if dry_run:
             return promotion.plan(self._stage, self._rollback_target(to))
+        self._restore_pointer()
         while True:
             name = self._rollback_target(to)
             done = promotion.roll_back(self._stage, name, only_if_previous=to is None, lexically=allow_lexical)
@@ -315,14 +323,18 @@ class Collection:
         return maintenance.collect(self._stage, dry_run=dry_run)
 
     def verify(self, generation: GenerationLike | None = None) -> tuple[VerifyReport, ...]:
-        """Compare every byte of every generation, or of one, with its checksums: a few seconds for every gigabyte.
+        """Check every generation, or one, and the journal: a few seconds for every gigabyte.
 
+        Of files that never change every byte is compared with checksums (vectors, indexes, columns, the text index, manifests).
+        SQLite's files have none: there SQLite checks the structure, and a changed letter in a document's text is not noticed.
         If the active generation is damaged it is quarantined, and the newest healthy one, caught up, serves instead (not in a
         database that is open read-only). Raises `UnknownGeneration`.
         """
         self._check_open()
-        names = self._folder.names() if generation is None else [catalog.find(self._folder, generation)]
-        return maintenance.verify(self._stage, names, read_only=self._shared.read_only)
+        if generation is not None:
+            return maintenance.verify(self._stage, [catalog.find(self._folder, generation)], read_only=self._shared.read_only)
+        reports = maintenance.verify(self._stage, self._folder.names(), read_only=self._shared.read_only)
+        return (*reports, maintenance.verify_journal(self._stage))
 
     def history(self) -> tuple[HistoryEntry, ...]:
         """Which generation was made active when, by whom, built from what, and what its gate reported; oldest first."""
@@ -418,7 +430,12 @@ class Collection:
             raise Closed(f"collection {self.name!r} is closed", collection=self.name)
         if writes and self._shared.read_only:
             raise ReadOnly(f"collection {self.name!r} was opened with read_only=True", collection=self.name)
-        if writes and (not self._folder.collection_file.exists() or record.read(self._folder).uuid != self._record.uuid):
+        if writes:
+            self._check_same()
+
+    def _check_same(self) -> None:
+        """Raise `Closed` if the collection was dropped, also if another one has its name now."""
+        if not self._folder.collection_file.exists() or record.read(self._folder).uuid != self._record.uuid:
             raise Closed(f"collection {self.name!r} was dropped meanwhile; open it again", collection=self.name)
 
     def _pin(self, generation: GenerationLike | None) -> OpenGeneration:
@@ -447,6 +464,13 @@ class Collection:
     def _rescue(self, name: GenerationName, error: Damaged) -> StandIn | None:
         return quarantine.rescue(self._stage, name, error, read_only=self._shared.read_only)
 
+    def _restore_pointer(self) -> None:
+        """Where the pointer was lost, have it lead again to where it led: history and rollbacks depend on it."""
+        if pointer.is_missing(self._folder):
+            opened = self._openings.pin_active()
+            if opened is not None:
+                opened.unpin()
+
     def _rollback_target(self, to: GenerationLike | None) -> GenerationName:
         return promotion.previous(self._folder) if to is None else catalog.find(self._folder, to)
 
@@ -457,5 +481,8 @@ class Collection:
         return building.place(self._stage, self._record, self._shared.choice.engine)
 
     def _wrote(self, result: WriteResult) -> WriteResult:
-        maintenance.after_write(self._stage, self._upkeep)
+        try:
+            maintenance.after_write(self._stage, self._upkeep)
+        except Exception as error:  # noqa: BLE001 - the write is in; what follows it is tried again after the next
+            _log.warning("upkeep: %s", error)
         return result

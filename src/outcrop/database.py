@@ -168,11 +168,10 @@ class Database:
         Raises `UnknownCollection`, with the nearest name there is.
         """
         self._check_open()
-        if embedder is None:
-            return self._opened(name, None)
-        ingredients = Ingredients(self.config)
-        ingredients.embedder(embedder)
-        return self._opened(name, ingredients)
+        opened = self._opened(name, Ingredients(self.config))
+        if embedder is not None:
+            opened.use(embedder)
+        return opened
 
     def drop_collection(self, name: str) -> None:
         """Remove a collection with everything in it. Raises `UnknownCollection`, `CollectionLocked`."""
@@ -203,17 +202,16 @@ class Database:
         self._shared.executor.close()
         self._shared.embedding_cache.close()
 
-    def _opened(self, name: str, ingredients: Ingredients | None) -> Collection:
-        """The collection, opened once; opened anew where the caller brings ingredients of their own."""
+    def _opened(self, name: str, ingredients: Ingredients) -> Collection:
+        """The collection, opened once; with these ingredients, unless it is open already."""
         folder = self._existing(name)
         with self._lock:
             opened = self._collections.get(name)
             made = record.read(folder)
-            if opened is None or opened.closed or ingredients is not None or opened.uuid != made.uuid:
-                brought = Ingredients(self.config) if ingredients is None else ingredients
+            if opened is None or opened.closed or opened.uuid != made.uuid:
                 if opened is not None:
                     self._replaced.append(opened)  # somebody may still search it; closed with the database
-                opened = Collection(folder, made, self._shared, brought)
+                opened = Collection(folder, made, self._shared, ingredients)
                 self._collections[name] = opened
             return opened
 

@@ -181,6 +181,8 @@ def mapped_errors(path: Path) -> Iterator[None]:
         except sqlite3.OperationalError as error:
             if not path.exists():
                 raise Damaged(f"{path} is missing; restore it from a backup", path=path) from error
+            if "no such table" in str(error) or "no such column" in str(error):  # cut off, or emptied
+                raise Damaged(f"{path} is damaged ({error}); restore it from a backup", path=path) from error
             raise StorageFailed(f"{path}: {error}. Check the free space and the permissions of the folder.", path=path) from error
         except sqlite3.DatabaseError as error:
             raise Damaged(f"{path} is damaged ({error}); restore it or roll back to another generation", path=path) from error

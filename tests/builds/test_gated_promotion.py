@@ -129,3 +129,50 @@ def test_a_rollback_asks_no_gate(rocks: Collection) -> None:
     rocks.upsert([Document(f"new {number}", "granite") for number in range(10)])
     assert rocks.rollback().number == 1
     assert rocks.count() == 15
+
+
+def test_a_generation_is_judged_against_the_one_that_it_replaces(db: Database) -> None:
+    """While the gate is asked, somebody else promotes another generation."""
+    collection = db.create_collection("judged", embedder="none")
+    few = [Document(f"d{n}", "granite") for n in range(10)]
+    collection.build(few, promote=True)
+    candidate = collection.build(few)
+    many = collection.build([Document(f"d{n}", "granite") for n in range(100)])
+    asked: list[int | None] = []
+
+    def meanwhile(context: GateContext) -> bool:
+        asked.append(None if context.active is None else context.active.number)
+        if len(asked) == 1:
+            with outcrop.open(db.path, config=Config.test()) as other:
+                other.collection("judged").promote(many)
+        return True
+
+    with pytest.raises(GateFailed) as caught:
+        collection.promote(candidate, gate=Gate(checks=(meanwhile,)))
+    assert asked == [1, many.number]
+    assert [check.name for check in caught.value.report.failed] == ["vanished ids"]
+    assert collection.active is not None
+    assert collection.active.number == many.number
+
+
+def test_a_refused_generation_goes_with_the_garbage_also_if_it_is_the_newest(tmp_path: Path) -> None:
+    with outcrop.open(tmp_path / "kb", config=Config.test(kept_days=0)) as db:
+        collection = db.create_collection("refused", embedder="none")
+        collection.build([Document(f"d{n}", "granite") for n in range(10)], promote=True)
+        ready = collection.build([Document(f"d{n}", "basalt") for n in range(10)])
+        refused_one = collection.build([Document("d0", "granite")])
+        with pytest.raises(GateFailed):
+            collection.promote(refused_one)
+        report = collection.gc()
+        assert [(item.generation, item.reason.rsplit(", ", 1)[1]) for item in report.removed] == [(3, "refused by a gate")]
+        collection.promote(ready)
+        assert [item.generation for item in collection.gc().removed] == []
+
+
+def test_a_ready_generation_older_than_the_active_one_is_kept_no_longer_than_others(tmp_path: Path) -> None:
+    with outcrop.open(tmp_path / "kb", config=Config.test(kept_days=0)) as db:
+        collection = db.create_collection("left", embedder="none")
+        collection.build([Document("a", "granite")], promote=True)
+        collection.build([Document("a", "granite")])
+        collection.build([Document("a", "granite")], promote=True)
+        assert [item.generation for item in collection.gc().removed] == [2]

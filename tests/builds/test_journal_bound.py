@@ -47,7 +47,7 @@ def written(db: Database, embedder: HashingEmbedder) -> Collection:
 
 def test_a_generation_that_lags_is_caught_up(db: Database) -> None:
     rocks = written(db, HashingEmbedder(16))
-    maintenance.keep_up(rocks._stage)
+    maintenance.keep_up(rocks._stage, rocks._upkeep)
     assert rocks._stage.journal.size_bytes() <= LIMIT
     assert [info.sequence for info in rocks.generations()] == [20, 20]
     assert rocks.rollback().document_count == 21
@@ -58,7 +58,7 @@ def test_one_that_cannot_be_caught_up_is_given_up_although_it_is_open_here(db: D
     rocks = written(db, embedder)
     embedder.broken = True
     with caplog.at_level(logging.WARNING, "outcrop"):
-        maintenance.keep_up(rocks._stage)
+        maintenance.keep_up(rocks._stage, rocks._upkeep)
     assert [info.number for info in rocks.generations()] == [2]
     assert rocks._stage.journal.size_bytes() <= LIMIT
     assert "the accelerator is gone" in caplog.text
@@ -72,7 +72,7 @@ def test_one_that_another_process_has_open_is_not_removed(db: Database, caplog: 
         other.collection("rocks").search("granite", mode="lexical", generation=1)
         embedder.broken = True
         with caplog.at_level(logging.WARNING, "outcrop"):
-            maintenance.keep_up(rocks._stage)
+            maintenance.keep_up(rocks._stage, rocks._upkeep)
         assert [info.number for info in rocks.generations()] == [1, 2]
         assert "open in a process" in caplog.text
 
@@ -81,7 +81,7 @@ def test_one_that_was_set_aside_holds_nothing_and_is_kept_for_the_operator(db: D
     rocks = written(db, HashingEmbedder(16))
     (first, _) = rocks.generations()
     (Path(first.path) / "quarantined").write_text("{}")
-    maintenance.keep_up(rocks._stage)
+    maintenance.keep_up(rocks._stage, rocks._upkeep)
     assert [(info.number, info.status) for info in rocks.generations()] == [(1, "damaged"), (2, "active")]
     assert rocks._stage.journal.size_bytes() <= LIMIT
     with pytest.raises(WritesMissing):

@@ -64,7 +64,7 @@ def test_the_collector_says_what_would_go_and_why_the_rest_stays(cli: Cli) -> No
 def test_generations_that_are_sound_are_called_so(cli: Cli) -> None:
     done = cli("verify", "rocks")
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout == "Generation 1: as it was written.\nGeneration 2: as it was written.\n"
+    assert done.stdout == "Generation 1: as it was written.\nGeneration 2: as it was written.\nJournal: as it was written.\n"
     assert cli("verify", "rocks", "2").stdout == "Generation 2: as it was written.\n"
     assert cli("verify", "rocks", "9").exit_code == 4
 
@@ -72,7 +72,7 @@ def test_generations_that_are_sound_are_called_so(cli: Cli) -> None:
 def test_a_damaged_generation_is_named_and_the_active_one_replaced(cli: Cli, written: Path) -> None:
     file = damage_a_part(written, 1)
     looked = cli("verify", "rocks", "--look-only")
-    assert (looked.exit_code, looked.stdout) == (8, "Generation 2: as it was written.\n")
+    assert (looked.exit_code, looked.stdout) == (8, "Generation 2: as it was written.\nJournal: as it was written.\n")
     assert looked.stderr.startswith("damaged: generation 1: ")
     assert file.name in looked.stderr
     assert json.loads(cli("stats", "rocks", "--json").stdout)["active"] == 1

@@ -100,10 +100,13 @@ class World:
         return [key for key, one in self.ready if not one.promoted]
 
     def collectable(self) -> set[str]:
-        """The generations that a collector need not keep: all that wait but the newest, and of the archived ones those that were
-        promoted before the last two."""
+        """The generations that a collector need not keep: all that wait but the newest, and that too if it is older than the active
+        one, and of the archived ones those that were promoted before the last two."""
         archived = [key for key in dict.fromkeys(reversed(self.history)) if key != self.active]
-        return {*self.waiting()[:-1], *archived[KEPT_GENERATIONS:]}
+        built = [key for key, _ in self.ready]
+        waiting = self.waiting()
+        awaited = [key for key in waiting[-1:] if self.active is None or built.index(key) > built.index(self.active)]
+        return {*waiting, *archived[KEPT_GENERATIONS:]} - {*awaited}
 
 
 class Model:

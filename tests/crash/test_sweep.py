@@ -54,7 +54,7 @@ def test_after_a_crash_anywhere_a_collection_opens_and_has_lost_nothing(seed: st
 
 @pytest.mark.slow
 def test_the_sweep_notices_when_a_sync_or_the_rename_of_the_manifest_is_left_out() -> None:
-    chosen = ("--points", "0", "--seeds", "1", "--symlinks", "auto", "--length", "5", "--proof-points", "20")
+    chosen = ("--points", "0", "--seeds", "1", "--symlinks", "auto", "--length", "8", "--proof-points", "40")
     done = sweep(*chosen, "--proof-only", "manifest.py")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(" after ") == 3, done.stdout  # the sync of the file, the rename and the sync of the folder

@@ -89,12 +89,13 @@ def test_what_a_later_version_may_add_to_an_entry_is_passed_over(kb: Path) -> No
 
 def test_an_optional_field_of_the_manifest_may_be_absent(kb: Path) -> None:
     optional = [field.name for field in msgspec.structs.fields(Manifest) if not field.required]
-    assert optional == ["vanished", "revived"]
-    change_manifest(generation(kb, 2), lambda held: [held.pop(name) for name in optional] and None)
+    assert optional == ["vanished", "revived", "written_since"]
+    change_manifest(generation(kb, 2), lambda held: [held.pop(name, None) for name in optional] and None)
     with opened(kb) as db:
         active = db.collection("notes").active
         assert active is not None
         assert (active.vanished, active.revived) == (None, None)
+        assert db.collection("notes").build([Document("new", "chalk")], keep_writes=True).document_count > 1
 
 
 @pytest.mark.parametrize("read_only", [False, True])
@@ -105,7 +106,7 @@ def test_an_active_generation_of_a_newer_format_is_refused_and_not_set_aside(kb:
         with pytest.raises(UnsupportedFormat) as refused:
             notes.search("slate")
         assert (refused.value.found, refused.value.supported) == (2, 1)  # type: ignore[attr-defined]
-        assert [(report.generation, report.healthy) for report in notes.verify()] == [(1, True), (2, False)]
+        assert [(report.generation, report.healthy) for report in notes.verify()] == [(1, True), (2, False), (None, True)]
         assert (2, "active") in [(item.generation, item.reason) for item in notes.gc(dry_run=True).kept]
         assert len(notes.history()) == 2
     assert not (generation(kb, 2) / "quarantined").exists()

@@ -252,7 +252,9 @@ def test_a_generation_that_cannot_be_searched_fails_the_checks_that_search_it(
     gate = Gate(documents_min=1, queries=judged, ndcg_drop=0.5, overlap_min=0.1, latency_p95_ratio_max=9)
     report = run_gate(gate, side(collection, 2), side(collection, 1))
     assert [check.name for check in report.failed] == ["nDCG@10", "overlap@10", "p95 latency"]
-    assert {check.found for check in report.failed} == {"could not be checked: RuntimeError: no memory left"}
+    assert {check.found for check in report.failed} == {
+        "could not be checked: the embedder 'custom:broken' failed with RuntimeError: no memory left"
+    }
 
 
 def test_a_check_of_ones_own_sees_both_generations(rocks: Collection, side: SideOf, judged: Judged) -> None:

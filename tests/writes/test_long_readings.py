@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -37,6 +39,18 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return pass_time
 
 
+REWRITE = """
+import sys, time, outcrop
+real, passed = time.time, 0.0
+time.time = lambda: real() + passed
+rocks = outcrop.open(sys.argv[1]).collection("rocks")
+for number in range(3):
+    rocks.upsert([outcrop.Document(f"d{n}", f"schist {n} {number}") for n in range(4)])
+    passed += 600.0
+    rocks.optimize()
+"""
+
+
 def rewrite(rocks: Collection, later: Callable[[], None]) -> None:
     """Replace everything, again and again, and tidy up when all of that is old."""
     for number in range(3):
@@ -56,12 +70,20 @@ def test_a_scan_may_last_long_beside_writes_of_its_own_process(rocks: Collection
     assert rocks._stage.openings.pin_active().readings == ()
 
 
-def test_a_scan_that_another_process_has_outlived_ends_with_an_error(rocks: Collection, later: Callable[[], None]) -> None:
+def test_so_may_one_beside_another_opening_in_its_process(rocks: Collection, later: Callable[[], None]) -> None:
+    rocks.upsert([Document(f"d{n}", f"gneiss {n}") for n in range(4)])
+    scan = rocks.scan()
+    read = [next(scan).text]
+    with outcrop.open(Path(rocks.generations()[0].path).parents[2], config=Config.test()) as other:
+        rewrite(other.collection("rocks"), later)
+    assert read + [one.text for one in scan] == [f"gneiss {n}" for n in range(4)]
+
+
+def test_a_scan_that_another_process_has_outlived_ends_with_an_error(rocks: Collection) -> None:
     rocks.upsert([Document(f"d{n}", f"gneiss {n}") for n in range(4)])
     scan = rocks.scan()
     first = next(scan)
-    with outcrop.open(Path(rocks.generations()[0].path).parents[2], config=Config.test()) as other:
-        rewrite(other.collection("rocks"), later)
+    subprocess.run([sys.executable, "-c", REWRITE, str(Path(rocks.generations()[0].path).parents[2])], check=True, timeout=60)
     with pytest.raises(SnapshotExpired, match="Begin again"):
         list(scan)
     assert first.text == "gneiss 0"

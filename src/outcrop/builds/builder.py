@@ -76,7 +76,7 @@ def _build(plan: BuildPlan, journal: Journal, left: Left, name: GenerationName) 
     begun = _begin(plan, journal, left, name)
     cancelling = Cancelling(plan.cancel)
     embedder = plan.embedder if plan.embedder is None or plan.cancel is None else CancellableEmbedder(plan.embedder, cancelling)
-    preparer = Preparer(plan.recipe, embedder, plan.chunker)
+    preparer = Preparer(plan.recipe, embedder, plan.chunker, bare=plan.bare)
     read = cancelling.checked(batches(plan.source, plan.config.batch_documents))
     first = _until_a_document(read)
     bad = next((bad for batch in first for bad in batch.bad), None)
@@ -142,8 +142,8 @@ def _finish(job: Job, name: GenerationName, filled: Filled, *, seconds: float) -
                 verify_counts(index, stored)
         compared = presence(plan.folder, stored)
         probes = () if plan.embedder is None else embedder_probes(plan.embedder)
-        files.sync_folder(directory)
-        files.sync_folder(plan.folder.generations)
+        for folder in (directory, plan.folder.generations):
+            files.sync_folder(folder)
         manifest.write(
             directory,
             Manifest(
@@ -166,6 +166,7 @@ def _finish(job: Job, name: GenerationName, filled: Filled, *, seconds: float) -
                 parts=tuple(stored.parts()),
                 vanished=compared.vanished,
                 revived=compared.revived,
+                written_since=None if plan.kept is None else plan.kept.since,
             ),
         )
     with suppress(OSError):  # of no more use, and removed by the next build otherwise

@@ -15,6 +15,7 @@ import msgspec
 from outcrop.builds.builder import BuildPlan, OnError, build
 from outcrop.builds.first import make_first
 from outcrop.builds.ingredients import Mixed, mix
+from outcrop.builds.kept_writes import KeptWrites
 from outcrop.builds.own_documents import OwnDocuments, WithKeptWrites
 from outcrop.builds.stage import Stage
 from outcrop.documents import Documents, DocumentsWriter
@@ -65,22 +66,27 @@ def build_generation(stage: Stage, record: CollectionRecord, wanted: Wanted) -> 
     )
     began: list[int] = []
     with ExitStack() as held:
-        own = held.enter_context(_own(stage)) if wanted.source is None else None
-        source = _source(wanted, own, mixed.recipe, began)
-        if own is None and wanted.keep_writes:
-            source = held.enter_context(_with_kept_writes(stage, source, mixed.recipe))
+        base = held.enter_context(_base(stage, wanted))
+        same_space = base is not None and base.manifest.recipe.embedder == mixed.recipe.embedder
+        kept = None if base is None else KeptWrites(base.documents, base.manifest)
+        recipe = mixed.recipe
+        bare = wanted.source is None and same_space and recipe.embedder is None
+        if bare and base is not None:  # vectors come with the documents; some may have been written without
+            recipe = msgspec.structs.replace(recipe, dimension=base.manifest.recipe.dimension)
         plan = BuildPlan(
             folder=stage.folder,
-            source=source,
-            recipe=mixed.recipe,
+            source=_source(wanted, base, kept, began, keep_vectors=same_space),
+            recipe=recipe,
             embedder=stage.cached(mixed.embedder),
             chunker=mixed.chunker,
             config=stage.config,
             on_error=wanted.on_error,
             on_skip=wanted.on_skip,
             progress=wanted.progress,
-            begin=partial(_begin, stage, own, began),
+            begin=partial(_begin, stage, base, began),
             catch_up=partial(_catch_up, stage, mixed),
+            kept=kept,
+            bare=bare,
             resume=wanted.resume,
             cancel=wanted.cancel,
         )
@@ -98,8 +104,9 @@ def _to_follow(stage: Stage, record: CollectionRecord) -> CollectionRecord:
     return record if active is None else record.following(active.recipe)
 
 
-def _begin(stage: Stage, own: OpenGeneration | None, began: list[int], generation: int) -> int:
-    """The sequence at which a build begins, with everything after it held: as of now, or as far as its `own` documents reach.
+def _begin(stage: Stage, base: OpenGeneration | None, began: list[int], generation: int) -> int:
+    """The sequence at which a build begins, with everything after it held: as of now, or as far as the generation reaches from
+    which documents are taken.
 
     It is noted in `began` too, for the source.
     """
@@ -110,7 +117,7 @@ def _begin(stage: Stage, own: OpenGeneration | None, began: list[int], generatio
                     apply_pending(stage.journal, live)
         except Damaged as error:  # what is built may take its place
             _log.warning("%s; building beside it", error)
-        sequence = stage.journal.head() if own is None else own.documents.sequence()
+        sequence = stage.journal.head() if base is None else base.documents.sequence()
         stage.journal.hold(sequence, generation)
     began.append(sequence)
     return sequence
@@ -143,35 +150,31 @@ def place(stage: Stage, record: CollectionRecord, engine: str) -> Place:
     return Place(journal=stage.journal, writing=stage.writing, live=stage.active, first=first, unborn=unborn)
 
 
-def _source(wanted: Wanted, own: OpenGeneration | None, recipe: Recipe, began: list[int]) -> Source:
-    if wanted.source is not None:
-        return open_source(wanted.source)
-    assert own is not None
-    same_space = own.manifest.recipe.embedder == recipe.embedder
-    return OwnDocuments(own.documents, own.name.number, keep_vectors=same_space, at=lambda: began[-1])
+def _source(
+    wanted: Wanted, base: OpenGeneration | None, kept: KeptWrites | None, began: list[int], *, keep_vectors: bool
+) -> Source:
+    if wanted.source is None:
+        assert base is not None
+        return OwnDocuments(base.documents, base.name.number, keep_vectors=keep_vectors, at=lambda: began[-1])
+    source = open_source(wanted.source)
+    if base is None or kept is None:
+        return source
+    return WithKeptWrites(source, base.documents, kept, keep_vectors=keep_vectors)
 
 
 @contextmanager
-def _with_kept_writes(stage: Stage, source: Source, recipe: Recipe) -> Iterator[Source]:
-    opened = stage.openings.pin_active()
-    if opened is None:
-        yield source
+def _base(stage: Stage, wanted: Wanted) -> Iterator[OpenGeneration | None]:
+    """The active generation if documents of it are taken over: all of them, or with a source those that were written."""
+    opened = stage.openings.pin_active() if wanted.source is None or wanted.keep_writes else None
+    if opened is not None:
+        with pinned(opened):
+            yield opened
         return
-    with pinned(opened):
-        same_space = opened.manifest.recipe.embedder == recipe.embedder
-        yield WithKeptWrites(source, opened.documents, opened.manifest.sequence, keep_vectors=same_space)
-
-
-@contextmanager
-def _own(stage: Stage) -> Iterator[OpenGeneration]:
-    """The active generation, whose documents are built anew."""
-    opened = stage.openings.pin_active()
-    if opened is None:
+    if wanted.source is None:
         ready = [one.number for one in catalog.generations(stage.folder)]
         raise NothingToBuild(
             f"collection {stage.folder.path.name!r} has no active generation whose documents could be built anew: give a source"
             + (f", or promote generation {ready[-1]} first" if ready else ""),
             collection=stage.folder.path.name,
         )
-    with pinned(opened):
-        yield opened
+    yield None

@@ -40,6 +40,8 @@ def fill(job: Job, preparer: Preparer, read: Iterator[Batch]) -> Filled:
             writer = _written(job, preparer, read, (documents, index))
             job.cancelling.check()
             job.meter.begin("index")
+            if job.plan.kept is not None:
+                documents.note_gone(job.plan.kept.gone(), job.begun.sequence)
             documents.seal(sequence=job.begun.sequence)
             stats = index.seal()
             job.cancelling.check()
@@ -56,7 +58,8 @@ def _written(job: Job, preparer: Preparer, read: Iterator[Batch], into: tuple[Do
     clocks = [StageClock(name) for name in _STAGES]
     with ExitStack() as opened:
         log = None if plan.embedder is None else opened.enter_context(closing(VectorLogWriter(job.directory)))
-        writer = Writer(*into, checkpoint=job.begun, log=log, faults=Faults(on_error=plan.on_error, on_skip=plan.on_skip))
+        faults = Faults(on_error=plan.on_error, on_skip=plan.on_skip)
+        writer = Writer(*into, checkpoint=job.begun, log=log, faults=faults, kept=plan.kept)
         stores = opened_stores(job.left.usable) if pays(plan.embedder, plan.chunker) else []
         for store in stores:
             opened.callback(store.close)

@@ -33,8 +33,8 @@ def make_first(stage: Stage, recipe: Recipe, embedder: Embedder | None) -> None:
             stats = index.seal()
         finally:
             index.close()
-    files.sync_folder(directory)
-    files.sync_folder(stage.folder.generations)
+    for folder in (directory, stage.folder.generations):
+        files.sync_folder(folder)
     manifest.write(
         directory,
         Manifest(

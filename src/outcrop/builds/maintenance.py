@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -20,10 +21,12 @@ from outcrop.generations.layout import MANIFEST, GenerationName
 from outcrop.retrieval.generation import OpenGeneration, pinned
 from outcrop.writes.accepting import apply_pending
 from outcrop.writes.catching_up import catch_up
+from outcrop.writes.fitting import EMBEDDING_ERRORS
 
 _log = logging.getLogger("outcrop")
 _TAIL_LIMIT_FACTOR = 4  # a writer that is so far ahead of the background absorbs by itself
 _OPTIMIZE_TIMEOUT_SECONDS = 3600.0
+_RESTING_SECONDS = 600.0
 
 
 class OptimizeReport(msgspec.Struct, frozen=True):
@@ -36,9 +39,9 @@ class OptimizeReport(msgspec.Struct, frozen=True):
 
 
 class VerifyReport(msgspec.Struct, frozen=True):
-    """Whether a generation is still what was written; `fault` says what is not."""
+    """Whether a generation is still what was written, or the journal (`generation` is None then); `fault` says what is not."""
 
-    generation: int
+    generation: int | None
     healthy: bool
     fault: str | None
 
@@ -63,7 +66,7 @@ def optimize(stage: Stage) -> OptimizeReport:
 
 
 def verify(stage: Stage, names: Iterable[GenerationName], *, read_only: bool) -> tuple[VerifyReport, ...]:
-    """Check generations byte by byte; a damaged active one is quarantined unless `read_only`."""
+    """Check generations file by file; a damaged active one is quarantined unless `read_only`."""
     reports = []
     for name in names:
         directory = stage.folder.generation(name)
@@ -80,10 +83,20 @@ def verify(stage: Stage, names: Iterable[GenerationName], *, read_only: bool) ->
     return tuple(reports)
 
 
+def verify_journal(stage: Stage) -> VerifyReport:
+    """Have SQLite check the journal."""
+    try:
+        fault = stage.journal.quick_check()
+    except OutcropError as error:
+        fault = error.message
+    return VerifyReport(generation=None, healthy=fault is None, fault=fault)
+
+
 def collect(stage: Stage, *, dry_run: bool) -> GcReport:
     """Remove what is not kept any more and trim the journal, or say what would go."""
     if dry_run:
         return collecting.survey(stage.folder, stage.config)
+    stage.openings.let_go_of_idle()
     return collecting.collect(stage.folder, stage.config)
 
 
@@ -101,25 +114,47 @@ def after_write(stage: Stage, upkeep: Upkeep) -> None:
         upkeep.wake()
 
 
-def keep_up(stage: Stage) -> None:
-    """The background's round: absorb a tail that has grown long, catch up the warm generations, keep the journal within bounds."""
+def keep_up(stage: Stage, upkeep: Upkeep) -> None:
+    """The background's round: absorb a tail that has grown long, keep the journal within bounds, catch up the warm generations."""
     opened = stage.openings.pin_active()
     if opened is None:
         return
-    with pinned(opened):
+    with pinned(opened), _each_by_itself():
         if opened.documents.sequence() < stage.journal.head():  # a write that was cut short
             with stage.writing():
                 apply_pending(stage.journal, stage.live(opened))
         _tidy(stage, opened)
-    for name in stage.openings.warm():
-        try:
-            with stage.opened(name) as (opened, live):
-                catch_up(stage.journal, live)
-                _tidy(stage, opened)
-        except OutcropError as error:
-            _log.warning("generation %d is not kept caught up: %s", name.number, error)
-    if stage.journal.size_bytes() > stage.config.journal_bytes_max:
-        _bound_the_journal(stage)
+    with _each_by_itself():
+        if stage.journal.size_bytes() > stage.config.journal_bytes_max:
+            _bound_the_journal(stage)
+    with upkeep.unattended():  # it may embed, and so wait for somebody's endpoint
+        for name in stage.openings.warm():
+            if not upkeep.closed:
+                _keep_warm(stage, name)
+
+
+@contextmanager
+def _each_by_itself() -> Iterator[None]:
+    """What fails in the block keeps nothing else from being done."""
+    try:
+        yield
+    except OutcropError as error:
+        _log.warning("upkeep: %s", error)
+
+
+def _keep_warm(stage: Stage, name: GenerationName) -> None:
+    """Catch an earlier generation up; one that cannot embed is left alone for a while."""
+    if time.monotonic() < stage.resting.get(name, 0.0):
+        return
+    try:
+        with stage.opened(name) as (opened, live):
+            catch_up(stage.journal, live)
+            _tidy(stage, opened)
+    except EMBEDDING_ERRORS as error:
+        stage.resting[name] = time.monotonic() + _RESTING_SECONDS
+        _log.warning("generation %d is not kept caught up for the next %d minutes: %s", name.number, _RESTING_SECONDS / 60, error)
+    except OutcropError as error:
+        _log.warning("generation %d is not kept caught up: %s", name.number, error)
 
 
 def _bound_the_journal(stage: Stage) -> None:
@@ -166,7 +201,7 @@ def _tidy(stage: Stage, opened: OpenGeneration) -> None:
     That is looked at when nobody has tidied up for as long as what ended must be remembered.
     """
     limit, rows = stage.config.tail_chunks_max, opened.documents
-    is_due = time.time() - rows.marked_at() > KEEP_SECONDS
+    is_due = abs(time.time() - rows.marked_at()) > KEEP_SECONDS  # a clock that was ahead left a mark in the future
     if opened.index.snapshot().lag > limit or (is_due and rows.litter_count() > limit):
         _absorb(stage, opened)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from outcrop.builds.kept_writes import KeptWrites
 from outcrop.documents import Documents
 from outcrop.ingest import BadRecord, Record, Source
 from outcrop.model import Document
@@ -37,24 +38,24 @@ class OwnDocuments:
 
 
 class WithKeptWrites:
-    """A source in which what was written to a generation after the write `since` takes the place of what the source says.
+    """A source in which what was written to a generation directly takes the place of what the source says.
 
-    What was deleted since is left out, what was put in comes at the end. `documents` are the generation's. The ids are held in
-    memory, the documents read in pages.
+    What was deleted is left out, what was put in comes at the end. `documents` are the generation's. The ids are held in memory,
+    the documents read in pages.
     """
 
-    def __init__(self, source: Source, documents: Documents, since: int, *, keep_vectors: bool) -> None:
+    def __init__(self, source: Source, documents: Documents, kept: KeptWrites, *, keep_vectors: bool) -> None:
         self.description = f"{source.description}, with the writes kept"
         self.size_bytes = source.size_bytes
         self.document_count = None
         self._source = source
         self._documents = documents
-        self._since = since
+        self._kept = kept
         self._keep_vectors = keep_vectors
 
     def records(self) -> Iterator[Record | BadRecord]:
         """The source's records, but for those documents; then these."""
-        put, gone = self._documents.written_since(self._since)
+        put, gone = self._kept.put_and_gone()
         kept = {*put, *gone}
         for item in self._source.records():
             if isinstance(item, BadRecord) or item.document.id not in kept:

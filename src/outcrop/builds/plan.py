@@ -11,6 +11,7 @@ import msgspec
 
 from outcrop.builds.cancelling import Cancelling
 from outcrop.builds.checkpoint import Checkpoint
+from outcrop.builds.kept_writes import KeptWrites
 from outcrop.builds.unfinished import Left
 from outcrop.config import Config
 from outcrop.embedding import Embedder
@@ -28,7 +29,8 @@ class BuildPlan(msgspec.Struct, frozen=True, eq=False):
     `begin` is called before the source is read, with the new generation's number: it returns the sequence of the last write that
     need not be carried over, and holds the later ones for that number. It is not called when an interrupted build of the same files
     goes on. `catch_up` is called once the generation is sealed and verified, with its name and its settled recipe: it applies the
-    writes made meanwhile. `cancel`, once set, ends the build.
+    writes made meanwhile. `kept` says what of the source was written directly, or None if it is all new. `bare`: documents may lack
+    the vector that the others have. `cancel`, once set, ends the build.
     """
 
     folder: CollectionFolder
@@ -42,6 +44,8 @@ class BuildPlan(msgspec.Struct, frozen=True, eq=False):
     progress: ProgressSink | None
     begin: Callable[[int], int]
     catch_up: Callable[[GenerationName, Recipe], None]
+    kept: KeptWrites | None = None
+    bare: bool = False
     resume: bool = True
     cancel: Event | None = None
 

@@ -13,18 +13,28 @@ from typing import Literal
 
 import msgspec
 
+from outcrop import files
 from outcrop.builds.stage import Stage
-from outcrop.errors import CatchUpFailed, EmbedderGone, NothingToRollBack, OutcropError
-from outcrop.files import storage_errors
+from outcrop.errors import (
+    CatchUpFailed,
+    EmbedderGone,
+    GateFailed,
+    InvalidConfig,
+    NothingToRollBack,
+    OutcropError,
+    UnknownGeneration,
+)
 from outcrop.generations import catalog, checks, manifest, pointer
-from outcrop.generations.layout import QUARANTINED, CollectionFolder, GenerationName
+from outcrop.generations.journal import now
+from outcrop.generations.layout import QUARANTINED, REFUSED, CollectionFolder, GenerationName
 from outcrop.model import GenerationInfo, RollbackPlan
 from outcrop.retrieval.generation import OpenGeneration
 from outcrop.writes.accepting import Live
-from outcrop.writes.catching_up import catch_up, is_simple, lag
+from outcrop.writes.catching_up import catch_up, check_reachable, is_simple, lag
 from outcrop.writes.fitting import EMBEDDING_ERRORS
 
 Kind = Literal["promote", "rollback", "quarantine"]
+Outcome = Literal["active", "unwanted", "other active"]
 _ENTRIES_UNDER_LOCK_MAX = 200
 _FREE_ROUNDS = 5
 _DELAYING_ROUNDS = 10
@@ -52,18 +62,23 @@ def make_active(stage: Stage, change: Change) -> GenerationInfo | None:
     """
     sealed = manifest.required(stage.folder.generation(change.name))
     checks.check(stage.folder.generation(change.name), stage.config)
-    with storage_errors(stage.folder.generation(change.name)):
-        (stage.folder.generation(change.name) / QUARANTINED).unlink(missing_ok=True)  # it was mended
     if change.name == catalog.active_or_none(stage.folder):
+        _unmark(stage, change.name)
         return catalog.info(stage.folder, change.name) if change.still_wanted() else None
     before = catalog.active_or_none(stage.folder)
     with stage.opened(change.name) as (opened, live), _intended(stage, change, before, sealed.source) as intent:
         catch_up(stage.journal, live, lexically=change.lexically)
+        _unmark(stage, change.name)
         if opened.index.snapshot().lag > stage.config.tail_chunks_max:
             opened.index.absorb(live.applying, floor=stage.floor(opened))
-        report = change.judge(opened)
-        if not _cut_over(stage, change, live, intent=intent, report=report):
-            return None
+        outcome: Outcome = "other active"
+        while outcome == "other active":
+            against = catalog.active_or_none(stage.folder)
+            report = _judged(stage, change, opened)
+            outcome = _cut_over(stage, change, live, _Judged(intent=intent, against=against, report=report))
+    if outcome != "active":
+        return None
+    _unmark(stage, change.name, REFUSED)
     return catalog.info(stage.folder, change.name)
 
 
@@ -81,10 +96,9 @@ def roll_back(stage: Stage, name: GenerationName, *, only_if_previous: bool, lex
 def plan(stage: Stage, name: GenerationName, kind: Kind = "rollback") -> RollbackPlan:
     """What it would take to make a generation active again."""
     with stage.opened(name) as (opened, live):
+        check_reachable(stage.journal, live.target)
         behind = lag(stage.journal, live.target)
-        reason = None
-        if behind.unfit and live.target.recipe.dimension is not None and live.target.recipe.embedder is not None:
-            reason = _why_not(live)
+        reason = _why_not(live)
         lexical = behind.unfit if reason is not None else behind.unembeddable
         embedded = behind.unfit - lexical if live.target.recipe.dimension is not None else 0
         sealed = opened.manifest
@@ -102,13 +116,16 @@ def plan(stage: Stage, name: GenerationName, kind: Kind = "rollback") -> Rollbac
 
 
 def refuse_lexical(found: RollbackPlan) -> None:
-    """Raise `EmbedderGone` if documents would get no vectors."""
-    if not found.lexical_documents:
+    """Raise `EmbedderGone` if documents would get no vectors, or later ones could not be searched or written as it wants it."""
+    if not found.lexical_documents and found.reason is None:
         return
     why = found.reason if found.reason is not None else "its vectors are given with the documents, and these have none that fit"
+    cannot = (
+        f"cannot embed {found.lexical_documents} of the documents written since" if found.lexical_documents else "cannot be used"
+    )
     raise EmbedderGone(
-        f"generation {found.generation} cannot embed {found.lexical_documents} of the documents written since: {why}."
-        " With allow_lexical=True they are found by their words only, until they are written again.",
+        f"generation {found.generation} {cannot}: {why}. With allow_lexical=True it is made active all the same: such documents are"
+        " found by their words only until they are written again, and searches need mode='lexical' until the embedder is back.",
         generation=found.generation,
         documents=found.lexical_documents,
     )
@@ -125,7 +142,14 @@ def previous(folder: CollectionFolder) -> GenerationName:
             + ("nothing was ever promoted" if active is None else f"generation {active.number} was the first to be promoted"),
             collection=folder.path.name,
         )
-    return catalog.find(folder, number)
+    try:
+        return catalog.find(folder, number)
+    except UnknownGeneration as error:
+        raise NothingToRollBack(
+            f"collection {folder.path.name!r}: generation {number}, which the active one was promoted from, was removed; name"
+            f" another one (to=...): there are {', '.join(map(str, error.available))}",
+            collection=folder.path.name,
+        ) from error
 
 
 def swap(stage: Stage, name: GenerationName, intent: int, report: str | None = None) -> None:
@@ -158,8 +182,32 @@ def _intended(stage: Stage, change: Change, before: GenerationName | None, sourc
             stage.journal.withdraw(intent)
 
 
-def _cut_over(stage: Stage, change: Change, live: Live, *, intent: int, report: str | None) -> bool:
-    """Close in on the writers, then swap. False if the change is not wanted any more."""
+class _Judged(msgspec.Struct, frozen=True):
+    """An intent, and what the gate said of it, held against which active generation."""
+
+    intent: int
+    against: GenerationName | None
+    report: str | None
+
+
+def _judged(stage: Stage, change: Change, opened: OpenGeneration) -> str | None:
+    """What the gate says of it. That it was refused is noted beside it: it must not go live by another way."""
+    try:
+        return change.judge(opened)
+    except GateFailed as error:
+        note = msgspec.json.encode({"at": now(), "report": error.report.to_dict()})
+        files.write_atomically(stage.folder.generation(change.name) / REFUSED, note)
+        raise
+
+
+def _unmark(stage: Stage, name: GenerationName, mark: str = QUARANTINED) -> None:
+    """A generation that was checked and has caught up is not set aside any more: it was mended. One that is live is not refused."""
+    with files.storage_errors(stage.folder.generation(name)):
+        (stage.folder.generation(name) / mark).unlink(missing_ok=True)
+
+
+def _cut_over(stage: Stage, change: Change, live: Live, judged: _Judged) -> Outcome:
+    """Close in on the writers, then swap, unless the change is not wanted any more, or was judged against another generation."""
     applied_per_second = 0.0
     accepted, since = stage.journal.head(), monotonic()
     for round_number in range(1, _FREE_ROUNDS + _DELAYING_ROUNDS + 1):
@@ -167,15 +215,18 @@ def _cut_over(stage: Stage, change: Change, live: Live, *, intent: int, report: 
         applied_per_second = caught.entries / max(caught.seconds, 1e-9)
         with stage.writing():
             if not change.still_wanted():
-                return False
-            if catalog.active_or_none(stage.folder) == change.name:  # somebody else was quicker
-                return True
+                return "unwanted"
+            active = catalog.active_or_none(stage.folder)
+            if active == change.name:  # somebody else was quicker
+                return "active"
+            if active != judged.against:
+                return "other active"
             if round_number > _FREE_ROUNDS:  # writers wait, a second at most
                 catch_up(stage.journal, live, lexically=change.lexically, seconds_max=_DELAY_SECONDS_MAX, writers_wait=True)
             if is_simple(stage.journal, live.target, _ENTRIES_UNDER_LOCK_MAX):
                 catch_up(stage.journal, live, lexically=change.lexically, writers_wait=True)
-                swap(stage, change.name, intent, report)
-                return True
+                swap(stage, change.name, judged.intent, judged.report)
+                return "active"
     entries = stage.journal.entry_count(live.target.documents.sequence())
     written_per_second = (stage.journal.head() - accepted) / max(monotonic() - since, 1e-9)
     raise CatchUpFailed(
@@ -191,9 +242,10 @@ def _cut_over(stage: Stage, change: Change, live: Live, *, intent: int, report: 
 
 
 def _why_not(live: Live) -> str | None:
-    """Why a generation's embedder cannot be used here, or None."""
+    """Why a generation's embedder or chunker cannot be used here, or None."""
     try:
         live.fitter.embedder()
-    except EMBEDDING_ERRORS as error:
+        live.fitter.chunker()
+    except (*EMBEDDING_ERRORS, InvalidConfig) as error:
         return error.message.rstrip(".")
     return None

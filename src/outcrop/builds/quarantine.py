@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 
 import msgspec
 
@@ -15,9 +16,10 @@ from outcrop.builds.stage import Stage
 from outcrop.documents import Documents
 from outcrop.engines import registry
 from outcrop.errors import Damaged, OutcropError, UnsupportedFormat
-from outcrop.generations import catalog, checks, manifest
+from outcrop.generations import catalog, checks, manifest, pointer
 from outcrop.generations.journal import now
-from outcrop.generations.layout import QUARANTINED, GenerationName
+from outcrop.generations.layout import QUARANTINED, REFUSED, GenerationName
+from outcrop.model import GenerationInfo
 from outcrop.retrieval.hits import Degraded
 from outcrop.retrieval.openings import StandIn
 
@@ -40,6 +42,8 @@ def rescue(stage: Stage, name: GenerationName, error: Damaged, *, read_only: boo
     """
     if isinstance(error, UnsupportedFormat):
         raise error
+    if pointer.is_missing(stage.folder):
+        return _pointed_to_again(stage, name, error, read_only=read_only)
     if read_only:
         return _stand_in(stage, name, error)
     with stage.writing():
@@ -56,7 +60,12 @@ def rescue(stage: Stage, name: GenerationName, error: Damaged, *, read_only: boo
             continue
         _mark(stage, name, str(confirmed))
         still_damaged = partial(_is_active, stage, name)
-        if make_active(stage, Change(name=candidate, kind="quarantine", lexically=True, still_wanted=still_damaged)) is None:
+        try:
+            made = make_active(stage, Change(name=candidate, kind="quarantine", lexically=True, still_wanted=still_damaged))
+        except OutcropError as unfit:
+            _log.warning("generation %d cannot stand in: %s", candidate.number, unfit)
+            continue
+        if made is None:
             return None  # somebody promoted another one meanwhile
         _log.error(
             "collection %r: generation %d is damaged and was quarantined (%s); generation %d, caught up, serves instead."
@@ -68,6 +77,18 @@ def rescue(stage: Stage, name: GenerationName, error: Damaged, *, read_only: boo
         )
         return None
     raise error
+
+
+def _pointed_to_again(stage: Stage, name: GenerationName, error: Damaged, *, read_only: bool) -> StandIn | None:
+    """The pointer was lost, and the journal says where it led: it is restored, or the generation serves without it."""
+    if read_only:
+        _log.error("%s", error)
+        return StandIn(name=name, degraded=Degraded(reason=error.message, since=now()))
+    with stage.writing():
+        if pointer.is_missing(stage.folder):
+            pointer.swap(stage.folder, name, symlinks=stage.config.symlinks == "auto")
+            _log.error("%s It was restored.", error)
+    return None
 
 
 def _damage(stage: Stage, name: GenerationName, *, fully: bool) -> Damaged | None:
@@ -87,12 +108,18 @@ def _is_active(stage: Stage, name: GenerationName) -> bool:
 
 
 def _candidates(stage: Stage, damaged: GenerationName) -> Iterator[GenerationName]:
-    """The other finished generations: those that were active before, the last one first, then those that never were."""
+    """The other finished generations: those that were active before, the last one first, then those that never were and that no
+    gate has refused."""
     promoted = [one.generation for one in reversed(catalog.done_promotions(stage.folder))]
-    infos = [one for one in catalog.generations(stage.folder) if one.uuid != damaged.uuid and one.status in ("archived", "ready")]
+    found = [one for one in catalog.generations(stage.folder) if one.uuid != damaged.uuid]
+    infos = [one for one in found if one.status == "archived" or (one.status == "ready" and not _was_refused(one))]
     order = {number: place for place, number in enumerate(dict.fromkeys(promoted))}
     for one in sorted(infos, key=lambda info: (order.get(info.number, len(order)), -info.number)):
         yield GenerationName(number=one.number, uuid=one.uuid)
+
+
+def _was_refused(one: GenerationInfo) -> bool:
+    return (Path(one.path) / REFUSED).exists()
 
 
 def _stand_in(stage: Stage, name: GenerationName, error: Damaged) -> StandIn:

@@ -32,6 +32,7 @@ class Stage(msgspec.Struct, frozen=True, eq=False):
     ingredients: Ingredients
     embedding_cache: EmbeddingCache
     openings: Openings
+    resting: dict[GenerationName, float] = {}  # until when (monotonic) the background leaves a generation alone
 
     @contextmanager
     def opened(self, name: GenerationName) -> Iterator[tuple[OpenGeneration, Live]]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
 
 from outcrop import forking
 
 _log = logging.getLogger("outcrop")
+_UNATTENDED_SECONDS = 1.0
+_POLLED_SECONDS = 0.02
 
 
 class Upkeep:
@@ -22,6 +26,7 @@ class Upkeep:
         self._runs_in: int | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
+        self._unattended = False
 
     def wake(self) -> None:
         """Have the work done soon; once more if it is being done."""
@@ -31,17 +36,35 @@ class Upkeep:
             self._again = True
             if self._runs_in == os.getpid():
                 return
-            self._runs_in = os.getpid()
             self._thread = threading.Thread(target=self._run, name="outcrop-upkeep", daemon=True)
             self._thread.start()
+            self._runs_in = os.getpid()
+
+    @contextmanager
+    def unattended(self) -> Iterator[None]:
+        """What the work does in this block may take as long as it likes: `close` does not wait for it, and it may end with the
+        process at any moment."""
+        self._unattended = True
+        try:
+            yield
+        finally:
+            self._unattended = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is wanted."""
+        return self._closed
 
     def close(self) -> None:
-        """Begin nothing more, and wait for what is being done. Idempotent."""
+        """Begin nothing more, and wait for what is being done unless it is unattended. Idempotent."""
         with self._lock:
             self._closed = True
             thread = self._thread if self._runs_in == os.getpid() else None
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+        if thread is None or thread is threading.current_thread():
+            return
+        deadline = monotonic() + _UNATTENDED_SECONDS
+        while thread.is_alive() and not (self._unattended and monotonic() > deadline):
+            thread.join(_POLLED_SECONDS)
 
     def _run(self) -> None:
         while True:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from outcrop.builds.checkpoint import Checkpoint
+from outcrop.builds.kept_writes import KeptWrites
 from outcrop.builds.salvage import Salvaged
 from outcrop.builds.vector_log import VectorLogWriter
 from outcrop.documents import Counts, DocumentRow, DocumentsWriter
@@ -49,12 +50,14 @@ class Writer:
         checkpoint: Checkpoint,
         log: VectorLogWriter | None,
         faults: Faults,
+        kept: KeptWrites | None,
     ) -> None:
         self._documents = documents
         self._index = index
         self._checkpoint = checkpoint
         self._log = log
         self._faults = faults
+        self._kept = kept
         self._next_row = 1
         self._next_slot = 1
         self._prepared = 0
@@ -118,8 +121,13 @@ class Writer:
     def _rows(self, documents: Sequence[PreparedDocument]) -> list[DocumentRow]:
         slot = self._next_slot
         rows = []
+        kept = self._kept
+        put = frozenset[str]() if kept is None else kept.put_among([one.document.id for one in documents])
+        has_vectors = self._checkpoint.recipe.dimension is not None
         for row, one in enumerate(documents, self._next_row):
-            rows.append(DocumentRow(row=row, document=one.document, chunks=chunks_of(one, slot)))
+            born = None if kept is None or one.document.id in put else kept.since
+            unembedded = has_vectors and one.vectors is None
+            rows.append(DocumentRow(row, one.document, chunks_of(one, slot), unembedded=unembedded, born=born))
             slot += len(one.pieces)
         return rows
 

@@ -23,6 +23,10 @@ FROM chunks c JOIN documents d ON d.row = c.document WHERE {}"""
 _DOCUMENT = """SELECT d.id, coalesce(d.text, (SELECT c.text FROM chunks c WHERE c.document = d.row AND c.ordinal = 0)),
 d.title, d.source, d.metadata, d.vector, d.row
 FROM documents d WHERE """
+_GONE = """SELECT DISTINCT id FROM documents a WHERE died > ?
+AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.id = a.id AND b.died IS NULL)
+UNION SELECT id FROM gone g WHERE died > ?
+AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.id = g.id AND b.died IS NULL)"""
 _ALIVE_AT = "born <= {0} AND (died IS NULL OR died > {0})"
 _SCAN_PAGE = 256
 _SCAN_CHARACTERS = 4_000_000
@@ -123,14 +127,20 @@ class Documents:
             put = connection.execute(
                 "SELECT id FROM documents WHERE died IS NULL AND born > ? ORDER BY row", (sequence,)
             ).fetchall()
-            gone = connection.execute(
-                "SELECT DISTINCT id FROM documents a WHERE died > ?"
-                " AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.id = a.id AND b.died IS NULL)"
-                " UNION SELECT id FROM gone g WHERE died > ?"
-                " AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.id = g.id AND b.died IS NULL)",
-                (sequence, sequence),
-            ).fetchall()
+            gone = connection.execute(_GONE, (sequence, sequence)).fetchall()
         return [one for (one,) in put], [one for (one,) in gone]
+
+    def gone_since(self, sequence: int) -> list[str]:
+        """Ids of the documents that ended after `sequence` and are gone."""
+        return [one for (one,) in self._connections.fetch_all(_GONE, (sequence, sequence))]
+
+    def born_since(self, sequence: int, ids: Sequence[str]) -> frozenset[str]:
+        """Those of these documents that are there and were written after `sequence`."""
+        found: set[str] = set()
+        for page in _pages(ids):
+            statement = f"SELECT id FROM documents WHERE died IS NULL AND born > ? AND id IN ({','.join('?' * len(page))})"  # noqa: S608
+            found.update(one for (one,) in self._connections.fetch_all(statement, (sequence, *page)))
+        return frozenset(found)
 
     def gone_ids(self) -> Iterator[str]:
         """The id of every document that was there and is not any more, in the order of the ids. Read in one transaction."""

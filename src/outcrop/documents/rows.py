@@ -42,7 +42,7 @@ class DocumentRow(msgspec.Struct, frozen=True, eq=False):
     """A document ready to be written, with its chunks.
 
     `vectors` is float32 of shape (len(chunks), dimension) for chunks that are not in a part yet, None otherwise.
-    `unembedded`: the chunks should have vectors and have none.
+    `unembedded`: the chunks should have vectors and have none. `born` if that is another write than the one that writes it.
     """
 
     row: int
@@ -50,6 +50,7 @@ class DocumentRow(msgspec.Struct, frozen=True, eq=False):
     chunks: Sequence[Chunk]
     vectors: NDArray[np.float32] | None = None
     unembedded: bool = False
+    born: int | None = None
 
 
 class StoredDocument(msgspec.Struct, frozen=True, eq=False):
@@ -133,7 +134,7 @@ def document_values(row: DocumentRow, sequence: int) -> tuple[object, ...]:
         document.source,
         None if whole else document.text,
         encode(document.metadata),
-        sequence,
+        sequence if row.born is None else row.born,
         None if document.vector is None else as_bytes(document.vector),
     )
 
@@ -141,8 +142,9 @@ def document_values(row: DocumentRow, sequence: int) -> tuple[object, ...]:
 def chunk_values(row: DocumentRow, sequence: int) -> list[tuple[object, ...]]:
     """The rows of `chunks`, born at `sequence`."""
     vectors = [None] * len(row.chunks) if row.vectors is None else [as_bytes(vector) for vector in row.vectors]
+    born = sequence if row.born is None else row.born
     return [
-        (c.slot, row.row, c.ordinal, c.text, c.heading, c.page, c.start, c.end, sequence, vector)
+        (c.slot, row.row, c.ordinal, c.text, c.heading, c.page, c.start, c.end, born, vector)
         for c, vector in zip(row.chunks, vectors, strict=True)
     ]
 

@@ -63,6 +63,7 @@ class DocumentsWriter:
                 self._insert(rows, sequence)
             except sqlite3.IntegrityError:
                 raise DuplicateDocument(f"{self.path}: at least one document id occurs twice", path=self.path) from None
+            self._note_unembedded(rows)
             self._advance(rows, dead=Counts(0, 0))
             if checkpoint is not None:
                 self._connection.execute("DELETE FROM build")
@@ -80,13 +81,20 @@ class DocumentsWriter:
             self._connection.executemany(
                 "INSERT OR IGNORE INTO fields VALUES (?)", {(path,) for row in rows for path, _ in leaves(row.document.metadata)}
             )
-            self._connection.executemany(
-                "INSERT INTO unembedded VALUES (?)", [(chunk.slot,) for row in rows if row.unembedded for chunk in row.chunks]
-            )
+            self._note_unembedded(rows)
             dead_slots = (*replaced[1], *deleted[1])
             self._advance(rows, dead=Counts(replaced[0] + deleted[0], len(dead_slots)))
             self._connection.execute("UPDATE head SET sequence = ?", (sequence,))
         return Applied(dead_slots=dead_slots, replaced=replaced[0], deleted=deleted[0])
+
+    def note_gone(self, ids: Iterable[str], sequence: int) -> None:
+        """Remember that these documents, as far as they are not here, were deleted: as if by the write `sequence`."""
+        with mapped_errors(self.path), transaction(self._connection):
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO gone SELECT ?1, ?2"
+                " WHERE NOT EXISTS (SELECT 1 FROM documents WHERE id = ?1 AND died IS NULL)",
+                [(document_id, sequence) for document_id in ids],
+            )
 
     def advance(self, sequence: int) -> None:
         """Set the head to `sequence`: what lies between changed nothing here."""
@@ -191,6 +199,10 @@ class DocumentsWriter:
         if self._building:
             connection.execute(_BUILDING)
         return connection
+
+    def _note_unembedded(self, rows: Sequence[DocumentRow]) -> None:
+        slots = [(chunk.slot,) for row in rows if row.unembedded for chunk in row.chunks]
+        self._connection.executemany("INSERT INTO unembedded VALUES (?)", slots)
 
     def _insert(self, rows: Sequence[DocumentRow], sequence: int) -> None:
         self._connection.executemany(_INSERT_DOCUMENT, [document_values(row, sequence) for row in rows])

@@ -112,6 +112,12 @@ def done_promotions(folder: CollectionFolder) -> list[Promotion]:
     return done
 
 
+def last_promoted(folder: CollectionFolder) -> GenerationName | None:
+    """The generation that the last promotion made active, as the journal says; None if nothing was ever promoted."""
+    done = done_promotions(folder)
+    return find(folder, done[-1].generation) if done else None
+
+
 def _info(
     folder: CollectionFolder, name: GenerationName, sealed: Manifest, *, promotions: list[Promotion], active: GenerationName | None
 ) -> GenerationInfo:

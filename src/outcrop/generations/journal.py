@@ -198,6 +198,13 @@ class Journal:
             found: int | None = connection.execute("SELECT max(sequence) FROM trimmed").fetchone()[0]
         return 0 if found is None else found
 
+    def quick_check(self) -> str | None:
+        """What SQLite finds wrong with the file, or None. Raises `Damaged` where it cannot even be opened."""
+        with self._reading() as connection:
+            result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            connection.execute("SELECT 1 FROM promotions, writes, entries, holds, barrier, trimmed LIMIT 0")
+        return None if result == "ok" else str(result)
+
     def size_bytes(self) -> int:
         """What the entries take, without what SQLite holds free."""
         with self._reading() as connection:

@@ -27,6 +27,7 @@ from outcrop.generations.layout import (
     JOURNAL_FILE,
     MANIFEST,
     QUARANTINED,
+    REFUSED,
     CollectionFolder,
     GenerationName,
     parse_name,
@@ -40,7 +41,7 @@ _SECONDS_PER_DAY = 86_400.0
 _LEFTOVER_SECONDS_MIN = 3600.0  # younger ones may be in use: whoever makes a temporary file renames it at once
 _JOURNAL_FILES = (JOURNAL_FILE, f"{JOURNAL_FILE}-wal", f"{JOURNAL_FILE}-shm")
 _OURS = frozenset({COLLECTION_FILE, *_JOURNAL_FILES, ACTIVE, GENERATIONS, "build.lock", "writer.lock", "writer.queue"})
-_TEMPORARY = re.compile(rf"\.({ACTIVE}|{re.escape(COLLECTION_FILE)}|{re.escape(MANIFEST)}|{QUARANTINED})-[0-9a-f]{{8}}")
+_TEMPORARY = re.compile(rf"\.({ACTIVE}|{re.escape(COLLECTION_FILE)}|{re.escape(MANIFEST)}|{QUARANTINED}|{REFUSED})-[0-9a-f]{{8}}")
 _COLLECTION_LEFTOVER = re.compile(r"\.[a-z0-9][a-z0-9_-]{0,63}-[0-9a-f]{8}")
 
 
@@ -148,13 +149,19 @@ def _archived(now: Situation, name: GenerationName) -> tuple[bool, str]:
 
 
 def _ready(now: Situation, name: GenerationName, created_at: str) -> tuple[bool, str]:
-    """Kept while it is the newest that waits to be promoted, or young."""
+    """Kept while it is the newest that waits to be promoted, or young. One that was refused or left behind waits for nothing."""
     promoted = {one.generation for one in now.done}
-    waiting = [other for other in now.folder.names() if other.number not in promoted and catalog.is_usable(now.folder, other)]
+    refused = [other for other in now.folder.names() if (now.folder.generation(other) / REFUSED).exists()]
+    usable = [other for other in now.folder.names() if other.number not in promoted and catalog.is_usable(now.folder, other)]
     days = _days_since(created_at)
-    if name == max(waiting):
+    built = f"never promoted, built {_ago(days)}"
+    if name in refused:
+        return days > now.config.kept_days, f"{built}, refused by a gate"
+    if now.active is not None and name.number < now.active.number:
+        return days > now.config.kept_days, f"{built}, and a newer one is active"
+    if name == max(other for other in usable if other not in refused):
         return False, "ready to be promoted, the newest"
-    return days > now.config.kept_days, f"never promoted, built {_ago(days)}, and a newer one is ready"
+    return days > now.config.kept_days, f"{built}, and a newer one is ready"
 
 
 def _build(now: Situation, directory: Path) -> tuple[bool, str]:

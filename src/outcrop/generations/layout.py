@@ -16,6 +16,7 @@ ACTIVE = "active"
 GENERATIONS = "generations"
 MANIFEST = "manifest.json"
 QUARANTINED = "quarantined"
+REFUSED = "refused"
 FORMAT = 1
 
 _COLLECTION_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")

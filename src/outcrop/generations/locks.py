@@ -143,5 +143,5 @@ def _owner(path: Path) -> Owner | None:
     try:
         with path.open("rb") as file:
             return msgspec.json.decode(file.read(_OWNER_BYTES_MAX).partition(b"\n")[0], type=Owner)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None

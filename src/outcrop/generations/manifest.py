@@ -22,10 +22,14 @@ class Probe(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """A sealed generation. `parts` lists, with checksums, the immutable files as they were sealed; the rows in documents.sqlite
-    say which parts there are now. `sequence` is the sequence at which the build began. `vanished` and `revived` count documents as
-    they were when the build ended: those that the active generation had and this one has not, and those that had been deleted there
-    and are here. None if there was no active generation."""
+    """A sealed generation.
+
+    `parts` lists, with checksums, the immutable files as they were sealed; the rows in documents.sqlite say which parts there are
+    now. `sequence` is the sequence at which the build began. `vanished` and `revived` count documents as they were when the build
+    ended: those that the active generation had and this one has not, and those that had been deleted there and are here; None if
+    there was no active generation. Documents born after the write `written_since` were written directly, not read from the source;
+    None means after `sequence`: the build kept no earlier writes.
+    """
 
     format: int
     number: int
@@ -46,6 +50,7 @@ class Manifest(msgspec.Struct, frozen=True):
     parts: tuple[PartRow, ...]
     vanished: int | None = None
     revived: int | None = None
+    written_since: int | None = None
 
 
 def write(directory: Path, manifest: Manifest) -> None:
@@ -99,7 +104,7 @@ def _checked(path: Path, content: bytes) -> Manifest:
         if hashlib.sha256(bytes(sealed.manifest)).hexdigest() != sealed.sha256:
             raise Damaged(f"{path} was changed after it was written: its checksum does not agree. {_ADVICE}", path=path)
         return msgspec.json.decode(sealed.manifest, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Damaged(f"{path} cannot be read ({error}). {_ADVICE}", path=path) from error
 
 

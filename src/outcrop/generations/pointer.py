@@ -54,6 +54,20 @@ def parse_target(folder: CollectionFolder, target: str) -> GenerationName:
     return parsed
 
 
+def is_missing(folder: CollectionFolder) -> bool:
+    """Whether there is no pointer, not even one that cannot be read."""
+    return not os.path.lexists(folder.active)
+
+
+def lost(folder: CollectionFolder, name: GenerationName) -> Damaged:
+    """The error for a pointer that is not there although this generation was made active."""
+    return Damaged(
+        f"{folder.active} is missing, and the journal says that generation {name.number} is active: was the folder copied without"
+        " its symbolic links? A search or a write by whoever may write restores it, and so does promoting a generation.",
+        path=folder.active,
+    )
+
+
 def swap(folder: CollectionFolder, name: GenerationName, *, symlinks: bool = True) -> None:
     """Make `name` the active generation: atomic, and durable on return. `symlinks=False` asks for the pointer file."""
     target = f"{GENERATIONS}/{name}"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Any
+
 import msgspec
 
 from outcrop import files
 from outcrop.errors import Damaged, UnsupportedFormat
 from outcrop.generations.layout import FORMAT, CollectionFolder
 from outcrop.model import IndexSpec, Metric, Recipe
+
+_CHECKSUM = "sha256"
 
 
 class CollectionRecord(msgspec.Struct, frozen=True):
@@ -35,8 +40,10 @@ class CollectionRecord(msgspec.Struct, frozen=True):
 
 
 def write(folder: CollectionFolder, record: CollectionRecord) -> None:
-    """Write the record, durable on return."""
-    files.write_atomically(folder.collection_file, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+    """Write the record with its checksum, durable on return."""
+    values = msgspec.to_builtins(record)
+    content = msgspec.json.encode({**values, _CHECKSUM: _checksum(values)})
+    files.write_atomically(folder.collection_file, msgspec.json.format(content, indent=1) + b"\n")
 
 
 def read(folder: CollectionFolder) -> CollectionRecord:
@@ -45,8 +52,10 @@ def read(folder: CollectionFolder) -> CollectionRecord:
     with files.storage_errors(path):
         content = path.read_bytes()
     try:
-        record = msgspec.json.decode(content, type=CollectionRecord)
-    except msgspec.MsgspecError as error:
+        values = msgspec.json.decode(content, type=dict[str, Any])
+        expected = values.pop(_CHECKSUM, None)
+        record = msgspec.convert(values, CollectionRecord)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Damaged(f"{path} cannot be read: {error}. Restore it from a backup.", path=path) from error
     if record.format > FORMAT:
         raise UnsupportedFormat(
@@ -55,4 +64,10 @@ def read(folder: CollectionFolder) -> CollectionRecord:
             found=record.format,
             supported=FORMAT,
         )
+    if expected is not None and expected != _checksum(values):  # the first releases wrote none
+        raise Damaged(f"{path} was changed after it was written: its checksum does not agree. Restore it from a backup.", path=path)
     return record
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    return hashlib.sha256(msgspec.json.encode(values, order="sorted")).hexdigest()

@@ -23,6 +23,8 @@ from outcrop.generations.manifest import Manifest
 from outcrop.model import EmbedderIdentity
 
 _CUSTOM = "custom:"
+_read_at: dict[str, list[int]] = {}
+"""For each generation's folder the writes as of which its documents are being read in this process, by whatever handle."""
 
 
 class OpenGeneration:
@@ -44,20 +46,21 @@ class OpenGeneration:
         self.name = name
         self._config = config
         self._given = given  # the caller's own embedders
+        self._embedder: Embedder | None = None
         self._unembedded: tuple[int, int] = (-1, 0)
         self._writer: DocumentsWriter | None = None
         self._lock = forking.lock()
         self._pins: list[int] = []  # the threads that search
-        self._read_at: list[int] = []  # the writes as of which documents are being read
+        self._read_at = _read_at.setdefault(str(directory), [])
         self._retired = False
         forking.in_child(self, OpenGeneration._begin_child)
 
     def __repr__(self) -> str:
         return f"OpenGeneration({self.name}, {self.searches} searches{', retired' if self._retired else ''})"
 
-    @cached_property
+    @property
     def embedder(self) -> Embedder | None:
-        """The generation's own embedder, checked against the manifest; None if vectors are given or there are none.
+        """The generation's own embedder, checked against the manifest once; None if vectors are given or there are none.
 
         Raises `EmbedderMismatch`, or `UnknownEmbedder` if it cannot be loaded here.
         """
@@ -65,6 +68,8 @@ class OpenGeneration:
         if expected is None:
             return None
         found = self._given.get(expected) or next((one for one in self._given.values() if one.identity.spec == expected.spec), None)
+        if self._embedder is not None and found in (None, self._embedder):
+            return self._embedder
         if found is None and expected.spec.startswith(_CUSTOM):
             raise EmbedderMismatch(
                 f"generation {self.name.number} was built with your own embedder {expected.spec!r}; pass it again:"
@@ -78,6 +83,7 @@ class OpenGeneration:
             raise EmbedderMismatch(f"{expected.spec!r} is no embedder here", expected=expected, found=None)
         check_identity(expected, found.identity)
         check_probes(np.array([probe.vector for probe in self.manifest.probes], dtype=np.float32), found)
+        self._embedder = found
         return found
 
     @cached_property
@@ -107,19 +113,16 @@ class OpenGeneration:
     @contextmanager
     def read_at(self, sequence: int) -> Iterator[None]:
         """What was alive after this write is not forgotten while the block runs, however long: by this process, at least."""
-        with self._lock:
-            self._read_at.append(sequence)
+        self._read_at.append(sequence)
         try:
             yield
         finally:
-            with self._lock:
-                self._read_at.remove(sequence)
+            self._read_at.remove(sequence)
 
     @property
     def readings(self) -> tuple[int, ...]:
-        """The writes as of which documents are being read."""
-        with self._lock:
-            return tuple(self._read_at)
+        """The writes as of which its documents are being read in this process."""
+        return tuple(self._read_at)
 
     @property
     def searches(self) -> int:

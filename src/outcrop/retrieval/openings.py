@@ -45,7 +45,7 @@ class Openings:
     """The generations of one collection that are open here. Safe from many threads; a forked child goes on with what it inherits.
 
     `open_generation` opens one. `rescue` is called when the active one is damaged: it makes another one active, or names one that
-    can stand in without that, or raises.
+    can stand in without that, or raises. `check_same` raises if the collection was dropped, or another one has its name now.
     """
 
     def __init__(
@@ -53,16 +53,21 @@ class Openings:
         folder: CollectionFolder,
         config: Config,
         open_generation: Callable[[GenerationName], OpenGeneration],
+        *,
         rescue: Callable[[GenerationName, Damaged], StandIn | None],
+        check_same: Callable[[], None],
     ) -> None:
         self.folder = folder
         self._config = config
         self._open_generation = open_generation
         self._rescue = rescue
+        self._check_same = check_same
         self._active_path = os.path.join(folder.path, ACTIVE)
         self._lock = forking.lock()
         self._opening = forking.lock()
-        self._current: tuple[str, OpenGeneration] | None = None
+        self._rescuing = forking.lock()
+        self._current: tuple[str | None, OpenGeneration] | None = None
+        self._standing_in = False
         self._others: dict[GenerationName, OpenGeneration] = {}
         self._used_at: dict[GenerationName, float] = {}
         self._watched_by: int | None = None
@@ -92,6 +97,14 @@ class Openings:
             opened = self._others.pop(name, None)
         if opened is not None:
             opened.retire()
+
+    def let_go_of_idle(self) -> None:
+        """Keep no generation open but the active one and those that are being searched: what is worth it is opened again."""
+        with self._lock:
+            idle = [name for name, one in self._others.items() if not one.searches]
+            retired = [self._others.pop(name) for name in idle]
+        for one in retired:
+            one.retire()
 
     def close(self) -> None:
         """Let go of all of them; searches that are running end first. Idempotent."""
@@ -149,29 +162,44 @@ class Openings:
         """The active generation, opened anew if another one was promoted since, by whatever process."""
         target = pointer.read_raw(self._active_path)
         current = self._current
-        if current is not None and current[0] == target:
+        if current is not None and current[0] == target and not (self._standing_in and self._lacks_writes(current[1])):
             return current[1]
         if self.closed:
             raise self._is_closed()
-        if target is None:
+        self._check_same()
+        name = self._named(target)
+        if name is None:
             return None
-        name = pointer.parse_target(self.folder, target)
-        degraded = None
+        stand_in: StandIn | None = None
         try:
+            if target is None:
+                raise pointer.lost(self.folder, name)
             opened = self._other(name)
         except Damaged as error:
             if pointer.read_raw(self._active_path) != target:  # it was left, and collected
                 return self._active(rescues)
             if rescues >= _RESCUES_MAX:
                 raise
-            stand_in = self._rescue(name, error)
+            with self._rescuing:  # one at a time: the others find what it came to
+                if pointer.read_raw(self._active_path) != target:
+                    return self._active(rescues)
+                stand_in = self._rescue(name, error)
             if stand_in is None:
                 return self._active(rescues + 1)
-            opened, degraded = self._other(stand_in.name), stand_in.degraded
-        self._become_current(target, opened, degraded)
+            opened = self._other(stand_in.name)
+        self._become_current(target, opened, None if stand_in is None else stand_in.degraded)
+        self._standing_in = stand_in is not None
         return opened
 
-    def _become_current(self, target: str, opened: OpenGeneration, degraded: Degraded | None) -> None:
+    def _named(self, target: str | None) -> GenerationName | None:
+        """The generation that is active, also where the pointer to it was lost; None if nothing was ever promoted."""
+        return catalog.last_promoted(self.folder) if target is None else pointer.parse_target(self.folder, target)
+
+    def _lacks_writes(self, opened: OpenGeneration) -> bool:
+        """Whether a generation that stands in here is behind by now: it is not kept caught up."""
+        return Journal(self.folder.journal).entry_count(opened.documents.sequence()) > 0
+
+    def _become_current(self, target: str | None, opened: OpenGeneration, degraded: Degraded | None) -> None:
         degraded = self._replaced_a_damaged_one(opened.name) if degraded is None else degraded
         with self._lock:
             if self.closed:
@@ -186,7 +214,11 @@ class Openings:
         self._begin_watching()
 
     def _replaced_a_damaged_one(self, name: GenerationName) -> Degraded | None:
-        promotions = catalog.done_promotions(self.folder)
+        try:
+            promotions = catalog.done_promotions(self.folder)
+        except OutcropError as error:  # the journal: searching does not need it
+            _log.warning("%s", error)
+            return None
         if not promotions or promotions[-1].kind != "quarantine" or promotions[-1].generation != name.number:
             return None
         last = promotions[-1]

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from outcrop import filters
-from outcrop.errors import DuplicateDocument, NotYetVisible, OutcropError
+from outcrop.errors import DuplicateDocument, NotYetVisible
 from outcrop.filters import Filter
 from outcrop.generations.journal import EntryKind, Journal
 from outcrop.ingest import BadRecord, Record, Source
@@ -160,9 +160,9 @@ def _visible(live: Live, outcomes: Outcomes, sequence: int) -> Effect:
     """Apply what was just accepted."""
     try:
         return apply(live.target, outcomes, sequence)
-    except OutcropError as error:
+    except Exception as error:
         raise NotYetVisible(
-            f"write {sequence} is accepted and durable, but not yet visible: {error.message} The next write, or"
+            f"write {sequence} is accepted and durable, but not yet visible: {error} The next write, or"
             " optimize(), makes it visible; do not repeat it.",
             sequence=sequence,
         ) from error

@@ -62,16 +62,18 @@ def batches(source: Source, document_count_max: int) -> Iterator[Batch]:
 
 
 class Preparer:
-    """Cuts and embeds batches according to a recipe."""
+    """Cuts and embeds batches according to a recipe. With `bare`, documents may lack the vector that the others bring."""
 
-    def __init__(self, recipe: Recipe, embedder: Embedder | None, chunker: Chunker) -> None:
+    def __init__(self, recipe: Recipe, embedder: Embedder | None, chunker: Chunker, *, bare: bool = False) -> None:
         self._recipe = recipe
         self._embedder = embedder
         self._chunker = chunker
+        self._bare = bare
 
     def settle(self, first: Batch) -> Recipe:
         """The recipe with its dimension known: the embedder's, or that of the vector that the first document brings, or none."""
-        if self._embedder is None and first.records and first.records[0].document.vector is not None:
+        open_yet = self._embedder is None and self._recipe.dimension is None
+        if open_yet and first.records and first.records[0].document.vector is not None:
             self._recipe = msgspec.structs.replace(self._recipe, dimension=len(first.records[0].document.vector))
         return self._recipe
 
@@ -97,19 +99,22 @@ class Preparer:
         ]
         embedded = self._embedder.embed_documents(texts) if self._embedder is not None and texts else None
         documents, position = [], 0
+        vectors: NDArray[np.float32] | None
         for one in batch.documents:
             if one.document.vector is not None:
                 vectors = np.asarray(one.document.vector, dtype=np.float32).reshape(1, -1)
             elif embedded is not None:
                 vectors = embedded[position : position + len(one.pieces)]
                 position += len(one.pieces)
+            else:
+                vectors = None
             documents.append(msgspec.structs.replace(one, vectors=vectors))
         return msgspec.structs.replace(batch, documents=documents)
 
     def _vector_fault(self, document: Document) -> InvalidDocument | None:
         dimension = self._recipe.dimension
         if document.vector is None:
-            if dimension is None or self._embedder is not None:
+            if dimension is None or self._embedder is not None or self._bare:
                 return None
             return InvalidDocument(
                 f"document {document.id!r} has no vector, but the first document has one and there is no embedder: give every"

@@ -52,8 +52,8 @@ class Building:
         with closing(Documents(self._directory)) as documents:
             self._text.commit(documents.sequence())
         self._text.close()
-        files.sync_folder((self._directory / TEXT).parent)
-        files.sync_folder(self._directory)
+        for folder in ((self._directory / TEXT).parent, self._directory):
+            files.sync_folder(folder)
 
     def abort(self) -> None:
         """Let go of the files; the folder is thrown away with the build."""

@@ -22,7 +22,7 @@ from outcrop.engines.builtin.columns import Columns, ColumnsWriter
 from outcrop.engines.builtin.vectors import VectorFacts, VectorPart, VectorPartWriter
 from outcrop.engines.protocol import Ranking
 from outcrop.errors import Damaged
-from outcrop.files import file_fact, storage_errors, sync_file, sync_folder
+from outcrop.files import file_fact, storage_errors, storage_failed, sync_file, sync_folder
 from outcrop.filters import Filter
 from outcrop.model import Recipe
 
@@ -108,8 +108,10 @@ class Part:
         self.row = row
         try:
             self.slots: NDArray[np.int64] = np.asarray(np.load(directory / _SLOTS, mmap_mode="r"))
-        except (OSError, ValueError) as error:
+        except (FileNotFoundError, ValueError) as error:
             raise Damaged(f"{directory / _SLOTS} cannot be read: {error}", path=directory / _SLOTS) from error
+        except OSError as error:
+            raise storage_failed(directory / _SLOTS, error) from error
         self.columns = Columns.open(directory, row.row_count)
         self.facts = msgspec.convert(row.facts["vectors"], VectorFacts) if "vectors" in row.facts else None
         self.vectors = None if self.facts is None else VectorPart.open(directory, self.facts, recipe.metric)
@@ -181,7 +183,9 @@ def _check_sizes(generation: Path, row: PartRow) -> None:
         path = generation / fact.path
         try:
             found = path.stat().st_size
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise Damaged(f"{path} cannot be read: {error.strerror}", path=path) from error
+        except OSError as error:  # no permission, too many open files: the file may be well
+            raise storage_failed(path, error) from error
         if found != fact.size_bytes:
             raise Damaged(f"{path} has {found} bytes; {fact.size_bytes} were written", path=path)

@@ -39,9 +39,7 @@ def build(
     gate: GateFile = None,
     keep_writes: Annotated[
         bool,
-        typer.Option(
-            "--keep-writes", help="Keep what was written to the active generation since it was built, besides the source."
-        ),
+        typer.Option("--keep-writes", help="Keep what was written directly (upsert, delete), besides the source."),
     ] = False,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Go on where a build like this was interrupted, or begin anew.")
@@ -85,7 +83,7 @@ def build(
     ways: dict[str, Any] = {"keep_writes": keep_writes, "resume": resume, "on_error": on_error}
     made_folder = source is not None and not call.db.exists()
     try:
-        with call.opened(read_only=source is None and not call.db.exists()) as db:
+        with call.opened(read_only=source is None and not call.db.exists(), makes=source is not None) as db:
             opened, is_new = _opened_or_created(db, collection, source, metric, given)
             folder = CollectionFolder(db.path / collection)
             before = set(folder.names())

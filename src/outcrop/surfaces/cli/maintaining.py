@@ -88,13 +88,16 @@ def verify(
         reports = opened.verify(wanted)
         replaced = opened.history()[len(before) :]
     if json:
-        write_json({"collection": collection, "generations": msgspec.to_builtins(reports), "replaced": replaced})
+        journal = next((one for one in reports if one.generation is None), None)
+        of_generations = [msgspec.to_builtins(one) for one in reports if one.generation is not None]
+        write_json({"collection": collection, "generations": of_generations, "journal": journal, "replaced": replaced})
     for one in reports if not json else ():
+        what = "journal" if one.generation is None else f"generation {one.generation}"
         if one.healthy:
-            show(Text(f"Generation {one.generation}: as it was written."))
+            show(Text(f"{what.capitalize()}: as it was written."))
         else:
-            note(f"damaged: generation {one.generation}: {plain(one.fault or '', one_line=True)}", style="bold red")
-    if not reports and not json:
+            note(f"damaged: {what}: {plain(one.fault or '', one_line=True)}", style="bold red")
+    if not any(one.generation is not None for one in reports) and not json:
         show(Text(f"There is no finished generation of {collection}."))
     for change in replaced if not json else ():
         note(f"replaced: generation {change.generation} serves now instead of {change.previous}", style="bold yellow")

@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import outcrop
 from outcrop import Config, Database, OutcropError
-from outcrop.errors import BuildCancelled, GateFailed, InvalidFilter
+from outcrop.errors import BuildCancelled, GateFailed, InvalidFilter, UnknownCollection
 from outcrop.surfaces.cli import exit_codes
 from outcrop.surfaces.cli.rendering import note, output_closed, plain, screen
 
@@ -45,8 +45,10 @@ class Invocation(msgspec.Struct, frozen=True):
         return f"outcrop {name}" if self.db_origin == "default" else f"outcrop --db {shlex.quote(str(self.db))} {name}"
 
     @contextmanager
-    def opened(self, *, read_only: bool) -> Iterator[Database]:
-        """The database, closed at the end. With `read_only` a folder that does not exist is an error and not made."""
+    def opened(self, *, read_only: bool, makes: bool = False) -> Iterator[Database]:
+        """The database, closed at the end. A folder that does not exist is an error, unless the command `makes` one."""
+        if not makes and not read_only and not self.db.exists():
+            raise UnknownCollection(f"there is no database at {self.db}", name=str(self.db), nearest=None)
         with outcrop.open(self.db, config=self.config, read_only=read_only) as db:
             yield db
 

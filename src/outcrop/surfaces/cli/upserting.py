@@ -66,7 +66,7 @@ def upsert(
     """
     call = invocation(context)
     done = Done(documents=skip)
-    with call.opened(read_only=False) as db:
+    with call.opened(read_only=False, makes=True) as db:
         opened = db.collection(collection)
         read = lines_of(standard_input(), "stdin") if source == STDIN else open_source(source)
         was_empty = opened.active is None

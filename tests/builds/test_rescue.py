@@ -1,0 +1,227 @@
+"""A damaged active generation: which other one takes its place, and which must not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+import outcrop
+from outcrop import Collection, Config, Database, Document, Gate, Piece
+from outcrop.builds import quarantine
+from outcrop.embedding import HashingEmbedder
+from outcrop.errors import Damaged, EmbedderGone, GateFailed, OutcropError, StorageFailed, WritesMissing
+from outcrop.generations.journal import Journal
+
+ANYTHING = Gate(vanished_share_max=1.0)
+
+
+AS_NOBODY = """
+import os, pathlib, sys, outcrop
+path, part = map(pathlib.Path, sys.argv[1:])
+with outcrop.open(path) as db:
+    db.collection("rocks").search("granite")  # imports what nobody may not read
+for one in [path, *path.rglob("*")]:
+    os.chown(one, 65534, 65534, follow_symlinks=False)
+os.chown(part, 0, 0)
+part.chmod(0o700)
+os.setgid(65534)
+os.setuid(65534)
+try:
+    outcrop.open(path).collection("rocks").search("granite")
+except outcrop.errors.StorageFailed:
+    print("StorageFailed")
+"""
+
+
+class Lines:
+    """A chunker of one's own."""
+
+    spec = "custom:lines"
+
+    def pieces(self, document: Document) -> Sequence[Piece]:
+        return [Piece(document.text, 0, len(document.text), None, None)]
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    with outcrop.open(tmp_path / "kb", config=Config.test()) as opened:
+        yield opened
+
+
+def documents(count: int) -> list[Document]:
+    return [Document(f"d{n}", f"granite {n}") for n in range(count)]
+
+
+def damage(collection: Collection) -> None:
+    assert collection.active is not None
+    (Path(collection.active.path) / "manifest.json").write_text("{")
+
+
+def reopened(db: Database) -> Database:
+    db.close()
+    return outcrop.open(db.path, config=Config.test())
+
+
+def test_the_next_candidate_is_tried_when_one_cannot_take_the_writes(db: Database) -> None:
+    rocks = db.create_collection("rocks", embedder="none")
+    rocks.build(documents(3), promote=True)
+    rocks.promote(rocks.build(documents(3), chunker=Lines()))
+    rocks.promote(rocks.build(documents(3), chunker="none"))
+    rocks.upsert(Document("late", "gabbro"))
+    damage(rocks)
+    with reopened(db) as again:  # without the chunker of its own, so 2 cannot cut what was written
+        hits = again.collection("rocks").search("gabbro")
+        assert (hits.generation, len(hits)) == (1, 1)
+
+
+def test_one_that_is_older_than_the_journal_is_passed_over(db: Database) -> None:
+    rocks = db.create_collection("rocks", embedder="none")
+    rocks.build(documents(3), promote=True)
+    rocks.promote(rocks.build(documents(3)))
+    rocks.upsert(Document("late", "gabbro"))
+    rocks.build()
+    Journal(db.path / "rocks" / "journal.sqlite").trim(rocks.stats().sequence)
+    damage(rocks)
+    with reopened(db) as again:
+        assert again.collection("rocks").search("gabbro").generation == 3
+
+
+def test_one_that_a_gate_refused_never_serves(db: Database) -> None:
+    rocks = db.create_collection("rocks", embedder="none")
+    rocks.build(documents(40), promote=True)
+    bad = rocks.build(documents(1))
+    with pytest.raises(GateFailed):
+        rocks.promote(bad)
+    damage(rocks)
+    with reopened(db) as again:
+        collection = again.collection("rocks")
+        with pytest.raises(Damaged, match=r"manifest\.json"):
+            collection.search("granite")
+        assert collection.promote(bad, force=True).number == 2  # a person may
+        assert not (Path(bad.path) / "refused").exists()
+
+
+def test_many_searches_that_meet_the_damage_rescue_once(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    rocks = db.create_collection("rocks", embedder="none")
+    rocks.build(documents(3), promote=True)
+    rocks.promote(rocks.build(documents(3)))
+    damage(rocks)
+    rescued: list[int] = []
+    real = quarantine.rescue
+    monkeypatch.setattr(quarantine, "rescue", lambda *a, **k: (rescued.append(1), real(*a, **k))[1])
+    with reopened(db) as again:
+        collection = again.collection("rocks")
+        threads = [threading.Thread(target=collection.search, args=("granite",)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(rescued) == 1
+        assert [one.kind for one in collection.history()] == ["promote", "promote", "quarantine"]
+
+
+def test_a_stand_in_serves_only_as_long_as_it_holds_every_write(db: Database) -> None:
+    rocks = db.create_collection("rocks", embedder="none")
+    rocks.build(documents(3), promote=True)
+    rocks.promote(rocks.build(documents(3)))
+    damage(rocks)
+    db.close()
+    with outcrop.open(db.path, read_only=True) as reading:
+        standing_in = reading.collection("rocks")
+        assert standing_in.search("granite").degraded
+        Journal(db.path / "rocks" / "journal.sqlite").accept([("delete", "d1", b"")])
+        with pytest.raises(Damaged):
+            standing_in.search("granite")
+
+
+def test_a_flipped_bit_in_a_manifest_is_damage_wherever_it_is(db: Database) -> None:
+    rocks = db.create_collection("rocks", embedder="none")
+    rocks.build(documents(3), promote=True)
+    path = Path(rocks.generations()[0].path) / "manifest.json"
+    record = db.path / "rocks" / "collection.json"
+    db.close()
+    for file in (path, record):
+        whole = file.read_bytes()
+        for place in range(len(whole)):
+            file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :])
+            with outcrop.open(db.path, read_only=True) as reading, pytest.raises(OutcropError):
+                reading.collection("rocks").search("granite")
+        changed = whole.replace(b"english", b"simple ") if file == record else whole.replace(b'"english"', b'"german" ')
+        assert changed != whole
+        file.write_bytes(changed)
+        with outcrop.open(db.path, read_only=True) as reading, pytest.raises(Damaged, match="checksum"):
+            reading.collection("rocks").search("granite")
+        file.write_bytes(whole)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only the superuser can become another user")
+def test_what_one_may_not_read_is_not_damaged(db: Database, tmp_path: Path) -> None:
+    rocks = db.create_collection("rocks", embedder="hashing:8")
+    rocks.build(documents(3), promote=True)
+    rocks.promote(rocks.build(documents(3)))
+    part = next((Path(rocks.generations()[1].path) / "parts").glob("part-*"))
+    db.close()
+    for path in (tmp_path, *tmp_path.parents):
+        if path.is_relative_to("/tmp") and path != Path("/tmp"):
+            path.chmod(0o755)
+    done = subprocess.run([sys.executable, "-c", AS_NOBODY, db.path, part], capture_output=True, text=True, check=False)
+    assert done.stdout == "StorageFailed\n", done.stderr
+    with outcrop.open(db.path, config=Config.test()) as again:
+        assert [info.status for info in again.collection("rocks").generations()] == ["archived", "active"]
+
+
+def test_a_restored_generation_that_lacks_writes_stays_set_aside(db: Database) -> None:
+    rocks = db.create_collection("rocks", embedder="none")
+    first = rocks.build(documents(3), promote=True)
+    rocks.promote(rocks.build(documents(3)))
+    mark = Path(first.path) / "quarantined"
+    mark.write_text("{}")
+    rocks.upsert(Document("late", "gabbro"))
+    Journal(db.path / "rocks" / "journal.sqlite").trim(rocks.stats().sequence)
+    with pytest.raises(WritesMissing):
+        rocks.promote(first)
+    assert mark.exists()
+    with pytest.raises(WritesMissing):
+        rocks.rollback(dry_run=True)
+
+
+def test_a_rollback_to_a_generation_whose_embedder_is_gone_is_refused_also_if_nothing_was_written(db: Database) -> None:
+    class Own(HashingEmbedder):
+        @property
+        def identity(self) -> outcrop.EmbedderIdentity:
+            import msgspec
+
+            return msgspec.structs.replace(super().identity, spec="custom:own")
+
+    rocks = db.create_collection("rocks", embedder=Own(16))
+    rocks.build(documents(3), promote=True)
+    rocks.promote(rocks.build(embedder="hashing:8"))
+    with reopened(db) as again:
+        collection = again.collection("rocks")
+        plan = collection.rollback(dry_run=True)
+        assert (plan.entries, plan.lexical_documents) == (0, 0)
+        assert plan.reason is not None
+        assert "custom:own" in plan.reason
+        with pytest.raises(EmbedderGone, match="cannot be used"):
+            collection.rollback()
+        assert collection.rollback(allow_lexical=True).number == 1
+        assert len(collection.search("granite", mode="lexical")) == 3
+
+
+def test_an_error_after_a_write_is_in_is_no_error_of_the_write(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    from outcrop.builds import maintenance
+
+    rocks = db.create_collection("rocks", embedder="none")
+
+    def full(*_: object) -> None:
+        raise StorageFailed("the disk is full", path="x", errno_name="ENOSPC")
+
+    monkeypatch.setattr(maintenance, "_tidy", full)
+    assert rocks.upsert(Document("a", "granite")).upserted == 1
+    assert rocks.count() == 1
