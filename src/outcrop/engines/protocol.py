@@ -110,11 +110,16 @@ class GenerationIndex(Protocol):
 
         While building: visible and durable after `seal`, and nothing is deleted. Once sealed: visible to the next `snapshot` of
         every process, and durable, together with `sequence`, when this returns; nothing of it before that.
+
+        Raises, while building, `InvalidInput` for a vector of another length or that is not finite, and `IllegalState` for deletes.
         """
         ...
 
     def seal(self) -> IndexStats:
-        """Build the final index structures and make everything durable. Called once, by the build, after the last `apply`."""
+        """Build the final index structures and make everything durable. Called once, by the build, after the last `apply`.
+
+        Raises `IllegalState` the second time.
+        """
         ...
 
     def snapshot(self) -> IndexSnapshot:
@@ -152,7 +157,7 @@ class Engine(Protocol):
     capabilities: Capabilities
 
     def availability(self) -> Availability:
-        """Whether this engine works here."""
+        """Whether this engine works here. Where it does not, `create` and `open` raise `EngineUnavailable`."""
         ...
 
     def create(self, recipe: Recipe, directory: Path) -> GenerationIndex:
@@ -160,7 +165,7 @@ class Engine(Protocol):
         ...
 
     def open(self, recipe: Recipe, directory: Path) -> GenerationIndex:
-        """The sealed index of an existing generation."""
+        """The sealed index of an existing generation. Raises `Damaged` where there is none."""
         ...
 
     def verify(self, recipe: Recipe, directory: Path) -> None:
