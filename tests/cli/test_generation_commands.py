@@ -117,7 +117,7 @@ def test_what_cannot_be_embedded_is_in_the_plan(capsys: pytest.CaptureFixture[st
     )
     show_plan(None, plan)
     shown = capsys.readouterr().out
-    for said in ("3 documents: no key", "1 min 15 s", "that needs --allow-lexical"):
+    for said in ("3 documents", "no key", "1 min 15 s", "that needs --allow-lexical"):
         assert said in shown
 
 

@@ -38,9 +38,10 @@ class Verdict(msgspec.Struct, frozen=True):
         return "worse" if self.high < 0 else "no clear difference"
 
     def __str__(self) -> str:
+        queries = "1 query" if self.query_count == 1 else f"{self.query_count} queries"
         return (
             f"{self.mode} against {self.baseline}: {self.difference:+.3f} nDCG@10 "
-            f"({self.confidence:.0%} interval {self.low:+.3f} to {self.high:+.3f}, {self.query_count} queries): {self.conclusion}"
+            f"({self.confidence:.0%} interval {self.low:+.3f} to {self.high:+.3f}, {queries}): {self.conclusion}"
         )
 
 

@@ -128,7 +128,7 @@ def rollback(
         return
     _tell(collection, before, after)
     if after.unembedded:
-        note(f"warning: {counted(after.unembedded, 'document')} could not be embedded: found by words only", style="bold yellow")
+        note(f"warning: {counted(after.unembedded, 'chunk')} could not be embedded: found by words only", style="bold yellow")
 
 
 def history(context: typer.Context, collection: CollectionName, json: AsJson = False) -> None:
@@ -151,21 +151,21 @@ def history(context: typer.Context, collection: CollectionName, json: AsJson = F
 
 def show_plan(before: GenerationInfo | None, plan: RollbackPlan) -> None:
     """What a rollback would take."""
-    lexical = None
-    if plan.lexical_documents:
-        why = "" if plan.reason is None else f": {plain(plan.reason, one_line=True)}"
-        lexical = Text(f"{counted(plan.lexical_documents, 'document')}{why}", style="bold yellow")
-    instead = "" if before is None else f" instead of generation {before.number}"
+    lexical = Text(counted(plan.lexical_documents, "document"), style="bold yellow") if plan.lexical_documents else None
+    reason = None if plan.reason is None else Text(plain(plan.reason, one_line=True), style="bold yellow")
+    is_another = before is not None and before.number != plan.generation
+    instead = f" instead of generation {before.number}" if before is not None and is_another else ""
     rows = [
         ("would be active", f"generation {plan.generation}{instead}"),
         ("to be applied", counted(plan.entries, "journal entry", "journal entries")),
         ("to be embedded", counted(plan.embedded_documents, "document")),
         ("cannot be embedded", lexical),
+        ("not here", reason),
         ("takes about", duration(plan.seconds)),
     ]
     show(facts(rows))
-    if plan.lexical_documents:
-        show(Text("Without their vectors these would be found by their words only: that needs --allow-lexical."))
+    if plan.lexical_documents or plan.reason is not None:
+        show(Text("Documents without vectors would be found by their words only: that needs --allow-lexical."))
 
 
 def history_table(found: Sequence[HistoryEntry]) -> Table:

@@ -56,6 +56,8 @@ class Invocation(msgspec.Struct, frozen=True):
 class WrongUsage(Exception):
     """The command line makes no sense, in a way that its grammar does not show."""
 
+    ctx: Any = None
+
     def format_message(self) -> str:
         """As typer's own errors have it."""
         return str(self)
@@ -91,7 +93,11 @@ class Command(TyperCommand):
             said["db_origin"] = "--db"
         root = ctx.find_root()
         root.obj = ctx.obj = msgspec.structs.replace(root.obj, **said)
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except WrongUsage as error:
+            error.ctx = ctx  # whose help to name
+            raise
 
 
 class Program(TyperGroup):
