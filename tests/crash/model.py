@@ -31,10 +31,15 @@ def as_json(metadata: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Generation:
-    """What a generation was built from, and after how many writes its build began: all later ones reach it when it is active."""
+    """What a generation was built from, and after how many writes its build began: all later ones reach it when it is active.
+
+    Of the base `put` came by writes and not from a source; `gone` was deleted by writes.
+    """
 
     base: tuple[tuple[str, Stored], ...]
     since: int
+    put: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
     previous: str | None = None  # the generation that was active before it, when it was last promoted
     promoted: bool = False
 
@@ -64,24 +69,34 @@ class World:
                 _apply(state, document_id, outcome)
         return state
 
-    def with_kept_writes(self, base: State) -> State:
-        """A source in which what was written to the active generation since its own build takes the place of what it says."""
+    def directly_written(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Of the active generation: the ids put in by writes, and those deleted, since the last build that kept no writes."""
         if self.active is None:
-            return base
+            return frozenset(), frozenset()
         generation = self.generation(self.active)
-        state, written = dict(generation.base), set()
+        state, put, gone = dict(generation.base), set(generation.put), set(generation.gone)
         for document_id, outcome in (entry for write in self.writes[generation.since :] for entry in write):
-            if outcome[0] != "patch" or document_id in state:
-                written.add(document_id)
+            if outcome[0] == "delete":
+                put.discard(document_id)
+                gone.add(document_id)
+            elif outcome[0] == "put" or document_id in state:
+                put.add(document_id)
+                gone.discard(document_id)
             _apply(state, document_id, outcome)
-        later = {one: state[one] for one in written if one in state}
-        return {one: value for one, value in base.items() if one not in written} | later
+        return frozenset(put), frozenset(gone)
+
+    def with_kept_writes(self, base: State) -> State:
+        """A source in which what was written directly takes the place of what it says."""
+        put, gone = self.directly_written()
+        state = self.state()
+        return {one: value for one, value in base.items() if one not in put | gone} | {one: state[one] for one in put}
 
     def written(self, write: Write) -> World:
         return replace(self, writes=(*self.writes, write)) if write else self
 
-    def beginning(self, key: str, base: State) -> World:
-        generation = Generation(base=tuple(base.items()), since=len(self.writes))
+    def beginning(self, key: str, base: State, *, keeps: bool = False) -> World:
+        put, gone = self.directly_written() if keeps else (frozenset[str](), frozenset[str]())
+        generation = Generation(base=tuple(base.items()), since=len(self.writes), put=put, gone=gone)
         return replace(self, begun=(*self.begun, (key, generation)))
 
     def finished(self, key: str) -> World:
@@ -130,7 +145,7 @@ class Model:
         documents = operation.get("documents")
         self.words.update(word_of(one["text"]) for one in documents or ())
         if operation["op"] == "build":
-            self.worlds = tuple(world.beginning(key, _base(world, operation)) for world in self.worlds)
+            self.worlds = tuple(world.beginning(key, _base(world, operation), keeps=_keeps(operation)) for world in self.worlds)
 
     def end(self, key: str, result: Mapping[str, Any]) -> None:
         """The operation was acknowledged."""
@@ -234,6 +249,11 @@ def _base(world: World, operation: Mapping[str, Any]) -> State:
         return world.state()
     base = {one["id"]: stored(one) for one in operation["documents"]}
     return world.with_kept_writes(base) if operation["keep_writes"] else base
+
+
+def _keeps(operation: Mapping[str, Any]) -> bool:
+    """Whether what was written directly is known as such in what is built."""
+    return operation["documents"] is None or bool(operation["keep_writes"])
 
 
 def _write(world: World, operation: Mapping[str, Any]) -> Write:
