@@ -33,7 +33,7 @@ format: $(READY) ## rewrite the files in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only --quiet .
 
-bench: $(VENV)/.peers ## measure against the raw libraries and the peers in the same run
+bench: $(READY) ## measure against the raw libraries and the peers in the same run
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 docs: $(READY) ## run the documentation's examples and check its links
@@ -56,9 +56,4 @@ $(READY): pyproject.toml constraints.txt
 	  echo "'$(PYTHON)' cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@test -x $(BIN)/python || { echo "Setting up $(VENV) (once, a few minutes on a slow line)"; $(PYTHON) -m venv $(VENV); }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
-	@touch $@
-
-# What is only measured against: never a dependency, and never in the way of the tests.
-$(VENV)/.peers: $(READY)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	@touch $@

@@ -91,7 +91,7 @@ def _sides(folder: Path, held: ExitStack, *, vectors: bool) -> tuple[dict[str, S
     try:
         sides["LanceDB"] = _lancedb(folder / "lance", vectors=vectors)
     except ImportError:
-        return sides, ["LanceDB is not installed here (`make bench` installs it): its rows are missing"]
+        return sides, ["LanceDB is not installed here (pip install 'outcrop[lancedb]'): its rows are missing"]
     return sides, []
 
 

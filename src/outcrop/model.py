@@ -166,11 +166,13 @@ class EmbedderIdentity(msgspec.Struct, frozen=True):
     document_prefix: str = ""
 
 
-IndexKind = Literal["auto", "flat", "hnsw", "ivf_flat", "ivf_pq"]
+IndexKind = Literal["auto", "flat", "hnsw", "ivf_flat", "ivf_sq", "ivf_pq", "ivf_rq"]
 
 
 class IndexSpec(msgspec.Struct, frozen=True):
     """Which vector index to build. `auto` chooses by size; a parameter that is None is chosen from the data.
+
+    Not every engine has every kind: the built-in one lacks `ivf_sq` and `ivf_rq`, and a build that asks it for one is refused.
 
     Raises `InvalidConfig` for an unknown kind, or a parameter that is no whole number of at least 1.
 
@@ -216,12 +218,13 @@ class Recipe(msgspec.Struct, frozen=True):
 
 
 class Capabilities(msgspec.Struct, frozen=True):
-    """What an engine can do."""
+    """What an engine can do. `explains_terms`: it says what each term of a query contributes to a score."""
 
     filters: bool
     metrics: tuple[Metric, ...]
     index_kinds: tuple[str, ...]
     distributed: bool = False
+    explains_terms: bool = True
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -232,7 +235,7 @@ class Running(msgspec.Struct, frozen=True):
     reason: str | None = None
 
     def __str__(self) -> str:
-        name = "built-in" if self.engine == "builtin" else self.engine
+        name = {"builtin": "built-in", "lancedb": "LanceDB"}.get(self.engine, self.engine)
         if self.reason:
             return f"{name} (fell back: {self.reason})"
         return f"{name} with {self.fallback} fallback" if self.fallback else name

@@ -12,6 +12,8 @@ from typer.testing import Result
 
 from outcrop import errors
 from outcrop.collection import Collection
+from outcrop.engines import registry
+from outcrop.engines.protocol import Availability
 from outcrop.generations import locks
 from outcrop.surfaces.cli.exit_codes import EXIT_CODES, exit_code
 
@@ -157,8 +159,12 @@ def test_a_lock_that_another_holds_ends_with_6(cli: Cli, rocks: Path) -> None:
 
 
 @pytest.mark.usefixtures("rocks")
-def test_an_engine_that_does_not_work_here_ends_with_7(cli: Cli) -> None:
-    assert_one_line_error(cli("stats", "rocks", "--mode", "lancedb_test"), 7, "lancedb")
+def test_an_engine_that_does_not_work_here_ends_with_7(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Availability(available=False, reason="pyarrow is too old", remedy="pip install -U pyarrow")
+    monkeypatch.setattr(registry, "availability", lambda _name, _config: broken)
+    assert_one_line_error(
+        cli("stats", "rocks", "--mode", "lancedb_test"), 7, "lancedb", "pyarrow is too old", "pip install -U pyarrow"
+    )
 
 
 def test_damaged_files_end_with_8(cli: Cli, rocks: Path) -> None:

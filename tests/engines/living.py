@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outcrop.documents import DocumentRow, Documents, DocumentsWriter
-from outcrop.engines.builtin import BuiltinEngine, BuiltinIndex
-from outcrop.engines.protocol import IndexedChunk
+from outcrop.engines.builtin import BuiltinEngine
+from outcrop.engines.protocol import Engine, GenerationIndex, IndexedChunk
 from outcrop.model import Chunk, Document, IndexSpec, Metric, Recipe
 
 DIMENSION = 6
+BUILTIN = BuiltinEngine()
 WORDS = ("granite", "basalt", "slate", "marble", "lava")
 
 
@@ -64,11 +65,11 @@ def indexed(rows: Sequence[DocumentRow]) -> list[IndexedChunk]:
     ]
 
 
-def create(directory: Path, made_by: Recipe, items: Sequence[Item] = ()) -> None:
+def create(directory: Path, made_by: Recipe, items: Sequence[Item] = (), engine: Engine = BUILTIN) -> None:
     """A sealed generation at sequence 0."""
     directory.mkdir(parents=True, exist_ok=True)
     with closing(DocumentsWriter.create(directory)) as documents:
-        index = BuiltinEngine().create(made_by, directory)
+        index = engine.create(made_by, directory)
         rows = rows_for(items, 1, 1)
         if rows:
             # A build hands its vectors to the index only.
@@ -82,10 +83,10 @@ def create(directory: Path, made_by: Recipe, items: Sequence[Item] = ()) -> None
 class Living:
     """One opening of a generation: what one process has."""
 
-    def __init__(self, directory: Path, made_by: Recipe) -> None:
+    def __init__(self, directory: Path, made_by: Recipe, engine: Engine = BUILTIN) -> None:
         self.directory, self.recipe = directory, made_by
         self.documents = Documents(directory)
-        self.index: BuiltinIndex = BuiltinEngine().open(made_by, directory)
+        self.index: GenerationIndex = engine.open(made_by, directory)
         self._thread_lock = threading.Lock()
 
     @contextmanager
@@ -104,7 +105,7 @@ class Living:
             return head.sequence + 1
 
     def recover(self) -> None:
-        """What the next writer does first: replay what the text index lacks."""
+        """What the next writer does first: replay what the index lacks."""
         with self.publishing():
             behind = self.index.snapshot().sequence
             changes = self.documents.changes(behind)

@@ -9,6 +9,7 @@ import msgspec
 from outcrop.analysis import analyzer as named_analyzer
 from outcrop.config import Config
 from outcrop.embedding import Embedder, resolve
+from outcrop.engines import registry
 from outcrop.errors import InvalidConfig
 from outcrop.generations.record import CollectionRecord
 from outcrop.ingest import Chunker, resolve_chunker
@@ -21,7 +22,7 @@ class Ingredients:
     """Finds embedders and chunkers by name. Remembers the caller's own, so that a name found in a recipe leads to them again."""
 
     def __init__(self, config: Config) -> None:
-        self._config = config
+        self.config = config
         self.embedders: dict[EmbedderIdentity, Embedder] = {}
         self._chunkers: dict[str, Chunker] = {}
 
@@ -29,7 +30,7 @@ class Ingredients:
         """The embedder of this name, or None for "none". An object is remembered under its spec."""
         if isinstance(wanted, str):
             own = [one for identity, one in self.embedders.items() if identity.spec == wanted]
-            return own[-1] if own else resolve(wanted, openai_base_url=self._config.openai_base_url)
+            return own[-1] if own else resolve(wanted, openai_base_url=self.config.openai_base_url)
         resolved = resolve(wanted)  # refuses what is no embedder
         self.embedders.pop(wanted.identity, None)
         self.embedders[wanted.identity] = wanted  # the newest comes last
@@ -81,6 +82,7 @@ def mix(
         index=record.index if index is None else as_index_spec(index),
         vector_weight=_UNKNOWN_VECTOR_WEIGHT if used is None else used.vector_weight,
     )
+    registry.check_recipe(recipe, ingredients.config)
     return Mixed(recipe=recipe, embedder=used, chunker=cutter)
 
 

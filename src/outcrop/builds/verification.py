@@ -15,6 +15,7 @@ from outcrop.model import Chunk
 
 _SAMPLE = 20
 _WORDS_OF_A_TEXT = 20
+_DEPTHS = (100, 2**31 - 1)  # many chunks may be equal
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -64,4 +65,6 @@ def _known_items(index: IndexSnapshot, written: Counts, terms_of: Callable[[str]
 def _found(index: IndexSnapshot, chunk: Chunk, terms_of: Callable[[str], list[str]]) -> bool:
     """Whether the chunk scores by its first words, or has none that can be searched (stop words, punctuation, no text at all)."""
     words = " ".join(f"{chunk.title or ''} {chunk.text}".split(maxsplit=_WORDS_OF_A_TEXT)[:_WORDS_OF_A_TEXT])
-    return not terms_of(words) or bool(index.explain(words, [chunk.slot])[0])
+    if not terms_of(words) or index.explain(words, [chunk.slot])[0]:
+        return True
+    return any(chunk.slot in index.lexical(words, depth, None).slots for depth in _DEPTHS)  # of engines that explain nothing

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 import msgspec
 
 from outcrop.config import Config
 from outcrop.engines.builtin import BuiltinEngine
+from outcrop.engines.lancedb import LanceEngine
 from outcrop.engines.protocol import Availability, Engine
-from outcrop.errors import EngineUnavailable
-from outcrop.model import Running
+from outcrop.errors import EngineUnavailable, InvalidConfig
+from outcrop.model import Recipe, Running
 
-_NO_LANCEDB = Availability(
-    available=False,
-    reason="this release of Outcrop has no LanceDB engine yet",
-    remedy='use mode "default" or "mvp_only", which run on the built-in engine',
+_NAMES = ("builtin", "lancedb")
+_NOT_COMPOSED = "this release does not yet run LanceDB and the fallback side by side; mode lancedb_test runs LanceDB alone"
+_NEVER_LOADED = Availability(
+    available=False, reason="mode mvp_only never loads LanceDB", remedy='open the database in mode "default" or "lancedb_test"'
 )
-_UNAVAILABLE: Mapping[str, Availability] = MappingProxyType({"lancedb": _NO_LANCEDB})
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -35,31 +32,47 @@ def choose(config: Config) -> Choice:
     """
     if not config.use_lancedb:
         return Choice(engine="builtin", running=Running(engine="builtin"))
-    found = availability("lancedb", config)
-    if not config.fallback_to_mvp:
-        raise _unavailable("lancedb", found)
-    return Choice(engine="builtin", running=Running(engine="builtin", reason=f"LanceDB: {found.reason}"))
+    if config.fallback_to_mvp:
+        return Choice(engine="builtin", running=Running(engine="builtin", reason=f"LanceDB: {_NOT_COMPOSED}"))
+    engine("lancedb", config)
+    return Choice(engine="lancedb", running=Running(engine="lancedb"))
 
 
 def engine(name: str, config: Config) -> Engine:
     """The engine with this name. Raises `EngineUnavailable` if it does not work here."""
     if name == "builtin":
         return BuiltinEngine(part_bytes_max=config.part_bytes_max)
-    raise _unavailable(name, availability(name, config))
+    found = availability(name, config)
+    if not found.available:
+        raise _unavailable(name, found)
+    return LanceEngine()
 
 
 def availability(name: str, config: Config) -> Availability:
     """Whether an engine works here."""
     if name == "builtin":
         return engine(name, config).availability()
-    return _UNAVAILABLE.get(
-        name, Availability(available=False, reason=f"there is no engine {name!r}", remedy=f"use one of: {', '.join(names())}")
-    )
+    if name != "lancedb":
+        return Availability(available=False, reason=f"there is no engine {name!r}", remedy=f"use one of: {', '.join(names())}")
+    if config.mode == "mvp_only":
+        return _NEVER_LOADED
+    return LanceEngine().availability()
+
+
+def check_recipe(recipe: Recipe, config: Config) -> None:
+    """Raise `InvalidConfig` if the recipe's engine has no such vector index."""
+    kind, kinds = recipe.index.kind, engine(recipe.engine, config).capabilities.index_kinds
+    if kind != "auto" and kind not in kinds:
+        raise InvalidConfig(
+            f"the engine {recipe.engine!r} has no vector index {kind!r}; it has {', '.join(kinds)}, and 'auto' chooses one. Give"
+            " build() another index",
+            key="index",
+        )
 
 
 def names() -> tuple[str, ...]:
-    """The engines that `doctor` reports on."""
-    return ("builtin", *_UNAVAILABLE)
+    """The engines that there are."""
+    return _NAMES
 
 
 def _unavailable(name: str, found: Availability) -> EngineUnavailable:

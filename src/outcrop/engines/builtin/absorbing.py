@@ -13,12 +13,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from math import log
-from pathlib import Path
 
 import numpy as np
 
-from outcrop import file_locks, files
 from outcrop.documents import DocumentsWriter, PartRow
+from outcrop.engines.absorb_lock import alone
 from outcrop.engines.builtin.parts import PARTS, LivePart, PartWriter, unlisted
 from outcrop.engines.builtin.serving import Serving
 from outcrop.engines.protocol import Publishing
@@ -32,7 +31,6 @@ _DEAD_SHARE_MAX = 0.3
 """A part of which more has ended is written anew without that."""
 _WRITTEN_ROWS = 8_192
 _PURGED_ROWS = 2_000
-_POLLED_SECONDS = 0.01
 
 
 def absorb(
@@ -45,8 +43,8 @@ def absorb(
     timeout_seconds: float,
 ) -> int:
     """As `GenerationIndex.absorb` says. No part gets more than `rows_max` rows."""
-    with _alone(serving.directory, timeout_seconds) as alone:
-        if not alone:
+    with alone(serving.directory / PARTS / "absorb.lock", timeout_seconds) as only_one:
+        if not only_one:
             return 0
         absorbed = _absorb_tail(serving, publishing, rows_max)
         while chosen := to_merge(serving.snapshot().parts, rows_max):
@@ -122,7 +120,7 @@ def _merged(serving: Serving, chosen: Sequence[LivePart], sequence: int) -> Part
 
 
 def _sweep(serving: Serving, publishing: Publishing) -> None:
-    """Remove the folders of parts that are not listed: replaced, or left by a crash. Only who is `_alone` writes any."""
+    """Remove the folders of parts that are not listed: replaced, or left by a crash. Only who is `alone` writes any."""
     with publishing():
         for path in unlisted(serving.directory, serving.documents.parts()):
             shutil.rmtree(path, ignore_errors=True)  # Windows refuses while somebody has it open: then the next time
@@ -155,36 +153,6 @@ def _written(serving: Serving) -> Iterator[PartWriter]:
     except BaseException:
         writer.abort()
         raise
-
-
-@contextmanager
-def _alone(directory: Path, timeout_seconds: float) -> Iterator[bool]:
-    """Whether this is the only one, over all processes, who tidies the generation up. Waits for another so long."""
-    path = directory / PARTS / "absorb.lock"
-    with files.storage_errors(path):
-        path.parent.mkdir(exist_ok=True)
-        held = _Held(path)
-    with closing(held):
-        yield held.locked(time.monotonic() + timeout_seconds)
-
-
-class _Held:
-    """The lock file."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = file_locks.opened(path, writable=True)
-
-    def locked(self, deadline: float) -> bool:
-        while not file_locks.lock(self._file):
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(_POLLED_SECONDS)
-        return True
-
-    def close(self) -> None:
-        if not self._file.closed:
-            with self._file:
-                file_locks.unlock(self._file)
 
 
 def _living(live: LivePart) -> int:

@@ -163,7 +163,9 @@ def _engines(config: Config) -> Iterator[Check]:
         configured = name == ("lancedb" if config.use_lancedb else "builtin")
         needed = configured and not (config.fallback_to_mvp and name != "builtin")
         if found.available:
-            yield Check("engine", name, "ok", "configured" if configured else "works here")
+            instead = registry.choose(config).running.reason if configured and name != "builtin" else None
+            said = f"works here, but is not used: {instead}" if instead else "configured" if configured else "works here"
+            yield Check("engine", name, "ok", said)
             continue
         reason = found.reason if found.reason else "does not work here"
         fallback = ", so the built-in engine serves" if configured and not needed else ""

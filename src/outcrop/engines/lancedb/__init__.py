@@ -1,0 +1,5 @@
+"""The LanceDB engine: one table per generation, in the generation's own folder. Needs the extra `lancedb`."""
+
+from outcrop.engines.lancedb.engine import LanceEngine
+
+__all__ = ["LanceEngine"]

@@ -1,0 +1,132 @@
+"""Puts what is searched one by one into the indexes, and tidies up: small files are joined, old versions and ended rows go.
+
+LanceDB does all of it in one call that fails beside a writer, so the apply lock is held meanwhile.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from outcrop.documents import DocumentsWriter
+from outcrop.engines.absorb_lock import alone
+from outcrop.engines.lancedb import settling, vector_index
+from outcrop.engines.lancedb.building import index_texts
+from outcrop.engines.lancedb.library import calling, is_forked
+from outcrop.engines.lancedb.serving import Serving
+from outcrop.engines.lancedb.table import TERMS, TITLE_TERMS, VECTOR, Marker
+from outcrop.engines.protocol import Publishing
+from outcrop.errors import StorageFailed
+from outcrop.model import Recipe
+
+_KEPT_VERSIONS = timedelta(hours=1)
+"""Whoever reads an older version of the table must have begun longer ago than this."""
+_NEVER = timedelta(days=36_500)
+_SEGMENTS_MAX = 8
+"""Every call adds a piece to an index, and each costs every query some: with more of them, the index is built anew."""
+_PURGED_ROWS = 2_000
+
+
+def absorb(serving: Serving, publishing: Publishing, *, keep_seconds: float, floor: int | None, timeout_seconds: float) -> int:
+    """As `GenerationIndex.absorb` says."""
+    with alone(serving.tables.folder.parent / "absorb.lock", timeout_seconds) as only_one:
+        if not only_one:
+            return 0
+        with publishing():
+            absorbed = serving.snapshot().lag
+            index(serving, first_vectors_too=True)
+        _purge(serving, publishing, keep_seconds, floor)
+    return absorbed
+
+
+def index(serving: Serving, *, first_vectors_too: bool) -> None:
+    """Put everything into the indexes that there are, and into a vector index that is due if `first_vectors_too`; join small files.
+
+    For who holds the apply lock. A forked child has another process do it.
+    """
+    if is_forked():
+        _index_elsewhere(serving, first_vectors_too)
+        return
+    _optimize(serving)
+    if first_vectors_too:
+        _build_vector_index(serving)
+
+
+def index_for_another() -> None:
+    """What the other process runs: its arguments are the generation's folder and whether a first vector index is to be built."""
+    directory, first_vectors_too = Path(sys.argv[1]), sys.argv[2] == "True"
+    with closing(Serving(directory, msgspec.json.decode(sys.stdin.buffer.read(), type=Recipe))) as serving:
+        index(serving, first_vectors_too=first_vectors_too)
+
+
+def _index_elsewhere(serving: Serving, first_vectors_too: bool) -> None:  # noqa: FBT001 - as it goes into the arguments
+    program = f"from {__name__} import index_for_another as run; run()"
+    done = subprocess.run(  # noqa: S603 - this interpreter, and a program of ours
+        [sys.executable, "-c", program, str(serving.directory), str(first_vectors_too)],
+        input=msgspec.json.encode(serving.recipe),
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        said = lines[-1][:300] if lines else f"exit code {done.returncode}"
+        raise StorageFailed(f"{serving.directory}: could not be indexed: {said}", path=serving.directory, errno_name=None)
+
+
+def _optimize(serving: Serving) -> None:
+    """LanceDB's own tidying: new rows into indexes, small files joined, old versions removed."""
+    tables = serving.tables
+    settling.begin(tables.folder)
+    table = tables.latest()
+    with calling(tables.folder, "written"):
+        table.optimize(cleanup_older_than=_NEVER)
+    settling.settle(tables.folder)  # before what it stands for is removed
+    with settling.cleaning(tables.folder), calling(tables.folder, "written"):
+        table.optimize(cleanup_older_than=_KEPT_VERSIONS)
+        if max(_segments(table, TERMS), _segments(table, TITLE_TERMS)) > _SEGMENTS_MAX:
+            index_texts(table)
+
+
+def _build_vector_index(serving: Serving) -> None:
+    """The first vector index of a table that has grown beyond what is searched without one, or the same index in one piece."""
+    recipe, version = serving.recipe, serving.snapshot().version
+    if recipe.dimension is None:
+        return
+    tables = serving.tables
+    table = tables.latest()
+    with calling(tables.folder, "written"):
+        row_count = table.count_rows(vector_index.WITH_VECTOR)
+        due = vector_index.chosen_kind(recipe.index, row_count, recipe.dimension) != "flat"
+        if not due or (version.facts.kind != "flat" and _segments(table, VECTOR) <= _SEGMENTS_MAX):
+            return
+        facts = vector_index.build(table, recipe, row_count)
+    facts = msgspec.structs.replace(facts, fields=version.facts.fields)
+    tables.mark(table, Marker(sequence=version.sequence, facts=facts))
+    settling.settle(tables.folder)
+
+
+def _segments(table: Any, column: str) -> int:
+    return max((one.num_segments or 1 for one in table.list_indices() if one.columns == [column]), default=1)
+
+
+def _purge(serving: Serving, publishing: Publishing, keep_seconds: float, floor: int | None) -> None:
+    """Forget chunks that ended long ago, in several steps so that no writer waits long."""
+    now = time.time()
+    with publishing(), closing(DocumentsWriter.open(serving.directory)) as documents:
+        documents.mark(now)
+        until = documents.purgeable(now - keep_seconds)
+    if until is None:
+        return
+    sequence = serving.snapshot().sequence  # what the table has not taken out yet must be remembered
+    until = min(until, sequence, until if floor is None else floor)
+    ended = sorted(serving.documents.ended(until))
+    for start in range(0, len(ended), _PURGED_ROWS):
+        with publishing(), closing(DocumentsWriter.open(serving.directory)) as documents:
+            documents.purge(ended[start : start + _PURGED_ROWS], until)

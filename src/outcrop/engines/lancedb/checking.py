@@ -1,0 +1,44 @@
+"""Whether a table is still what was written: every file by its checksum, every row by the documents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from outcrop.documents import Documents
+from outcrop.engines.lancedb import settling
+from outcrop.engines.lancedb.library import calling, run
+from outcrop.engines.lancedb.table import SLOT, Marker, Tables
+from outcrop.errors import Damaged
+from outcrop.model import Recipe
+
+
+def verify(recipe: Recipe, directory: Path, documents: Documents) -> None:
+    """Raise `Damaged` for the first file that is not what was written, a row that cannot be read, or rows that do not add up."""
+    tables = Tables(directory, recipe)
+    settling.mend(tables.folder)
+    settling.check_content(tables.folder)
+    with calling(tables.folder, "read"):
+        marker, found = run(_read(tables))
+    if len(np.unique(found)) != len(found):
+        raise Damaged(f"the table in {tables.folder} holds a slot twice; build a new generation", path=tables.folder)
+    head = documents.head()
+    if head.sequence == marker.sequence and head.chunks != len(found) - 1:
+        raise Damaged(
+            f"the table in {tables.folder} holds {len(found) - 1} chunks; documents.sqlite has {head.chunks}: build anew",
+            path=tables.folder,
+        )
+
+
+async def _read(tables: Tables) -> tuple[Marker, NDArray[np.int64]]:
+    """The marker and all slots of the last version, after reading every column of every row."""
+    table = await tables.reading()
+    await table.checkout(await table.version())
+    marker = await tables.marker(table)
+    slots = []
+    async for batch in await table.query().to_batches():
+        batch.validate(full=True)
+        slots.append(batch.column(SLOT).to_numpy())
+    return marker, np.concatenate(slots) if slots else np.empty(0, np.int64)
