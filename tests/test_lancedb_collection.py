@@ -106,7 +106,7 @@ def test_optimize_absorbs_and_verify_finds_nothing(collection: Collection) -> No
     assert report.absorbed == 5
     assert collection.search("basalt").index_lag == 0
     assert len(found(collection, "basalt", mode="lexical")) == 5
-    assert [one.healthy for one in collection.verify()] == [True]
+    assert all(one.healthy for one in collection.verify())
 
 
 def test_a_lag_beyond_the_limit_is_absorbed_by_the_writer(tmp_path: Path) -> None:
