@@ -48,7 +48,7 @@ def found(collection: Collection, query: str, **options: object) -> set[str]:
 
 
 def test_each_mode_finds_and_filters_and_says_who_answered(db: Database, collection: Collection) -> None:
-    assert str(db.running) == "LanceDB"
+    assert str(db.running) == "LanceDB only"
     for mode in ("lexical", "vector", "hybrid"):
         hits = collection.search("quarry number7", mode=mode)
         assert hits[0].document_id == "d7"

@@ -10,7 +10,7 @@
 """
 
 from outcrop import errors
-from outcrop.builds.maintenance import OptimizeReport, VerifyReport
+from outcrop.builds.maintenance import OptimizeReport, RepairReport, VerifyReport
 from outcrop.collection import Collection
 from outcrop.config import Config
 from outcrop.database import Database, open  # noqa: A004 - outcrop.open reads best
@@ -25,6 +25,7 @@ from outcrop.model import (
     Capabilities,
     Chunk,
     Citation,
+    Degraded,
     Document,
     EmbedderIdentity,
     Explanation,
@@ -36,12 +37,13 @@ from outcrop.model import (
     RollbackPlan,
     Running,
     SearchMode,
+    ServingStats,
     Stats,
     TermScore,
     WriteResult,
 )
 from outcrop.retrieval.fusion import Fusion
-from outcrop.retrieval.hits import Degraded, Hit, Hits, TookMs
+from outcrop.retrieval.hits import Hit, Hits, TookMs
 
 __version__ = "0.1.0"
 
@@ -80,9 +82,11 @@ __all__ = [
     "Progress",
     "ProgressSink",
     "Recipe",
+    "RepairReport",
     "RollbackPlan",
     "Running",
     "SearchMode",
+    "ServingStats",
     "Stats",
     "TermScore",
     "TookMs",

@@ -19,7 +19,7 @@ from outcrop.builds import building, gating, maintenance, promotion, quarantine
 from outcrop.builds.builder import OnError
 from outcrop.builds.building import Wanted
 from outcrop.builds.ingredients import Ingredients
-from outcrop.builds.maintenance import OptimizeReport, VerifyReport
+from outcrop.builds.maintenance import OptimizeReport, RepairReport, VerifyReport
 from outcrop.builds.promotion import Change
 from outcrop.builds.stage import Stage
 from outcrop.builds.upkeep import Upkeep
@@ -39,10 +39,11 @@ from outcrop.generations.record import CollectionRecord
 from outcrop.ingest import BadRecord, Chunker, ProgressSink, open_source
 from outcrop.judging import Comparison, Gate, QueriesLike, compare, queries_of
 from outcrop.model import Document, GenerationInfo, HistoryEntry, IndexKind, IndexSpec, RollbackPlan, Stats, WriteResult
+from outcrop.retrieval import answering
 from outcrop.retrieval.executor import Executor
 from outcrop.retrieval.fusion import Fusion
 from outcrop.retrieval.generation import OpenGeneration, pinned
-from outcrop.retrieval.hits import Degraded, Hits
+from outcrop.retrieval.hits import Hits
 from outcrop.retrieval.openings import Openings, StandIn
 from outcrop.retrieval.request import Options, prepare
 from outcrop.writes import accepting
@@ -60,7 +61,6 @@ class Shared(msgspec.Struct, frozen=True, eq=False):
     choice: Choice
     executor: Executor
     embedding_cache: EmbeddingCache
-    degraded: Degraded | None
     read_only: bool
 
 
@@ -86,6 +86,7 @@ class Collection:
             embedding_cache=shared.embedding_cache,
             openings=self._openings,
         )
+        self._answers = answering.Answers()
         self._upkeep = Upkeep(lambda: maintenance.keep_up(self._stage, self._upkeep))
 
     def __repr__(self) -> str:
@@ -154,7 +155,9 @@ class Collection:
         opened = self._pin(generation)
         try:
             request = prepare(query, vector, options, opened.manifest.recipe)
-            return self._shared.executor.search(opened, request, self._degraded if generation is None else self._shared.degraded)
+            hits = self._shared.executor.search(opened, request, self._openings.degraded if generation is None else None)
+            self._answers.count(hits.engine)
+            return hits
         finally:
             opened.unpin()
 
@@ -210,6 +213,7 @@ class Collection:
         chunker: str | Chunker | None = None,
         analyzer: str | None = None,
         index: IndexKind | IndexSpec | None = None,
+        engine: str | None = None,
         keep_writes: bool = False,
         on_error: OnError = "stop",
         on_skip: Callable[[BadRecord], None] | None = None,
@@ -223,6 +227,7 @@ class Collection:
         documents, or None for the active generation's own documents. What is not given stays as the active generation has it
         (or as the collection was created). The collection becomes this source as of the build's start, plus every write made since;
         with `keep_writes` also what was written directly before, as all builds that kept it have it. Searches and writes go on.
+        `engine` is "builtin", "lancedb" or "lancedb+builtin" (with fallback); None: what the mode says.
 
         A bad record stops the build (`on_error="stop"`), or is skipped, counted and told to `on_skip`. A build that was
         interrupted, or ended by setting `cancel`, is taken up again by the same call unless `resume=False`.
@@ -239,7 +244,7 @@ class Collection:
             chunker=chunker,
             analyzer=analyzer,
             index=index,
-            engine=self._shared.choice.engine,
+            engine=self._shared.choice.engine if engine is None else engine,
             keep_writes=keep_writes,
             on_error=on_error,
             on_skip=on_skip,
@@ -336,6 +341,18 @@ class Collection:
         reports = maintenance.verify(self._stage, self._folder.names(), read_only=self._shared.read_only)
         return (*reports, maintenance.verify_journal(self._stage))
 
+    def repair(self, generation: GenerationLike | None = None) -> RepairReport:
+        """Build the LanceDB index of the active generation, or another one, anew from its documents; or add one that it lacks.
+
+        For a generation that the built-in engine holds too, in a mode that uses LanceDB. The built-in index answers meanwhile.
+        Raises `NoActiveGeneration`, `UnknownGeneration`, `IllegalState`, `EngineUnavailable`, `CollectionLocked`.
+        """
+        self._check_open(writes=True)
+        name = pointer.read(self._folder) if generation is None else catalog.find(self._folder, generation)
+        if name is None:
+            raise self._none_active()
+        return maintenance.repair(self._stage, name)
+
     def history(self) -> tuple[HistoryEntry, ...]:
         """Which generation was made active when, by whom, built from what, and what its gate reported; oldest first."""
         self._check_open()
@@ -393,26 +410,31 @@ class Collection:
         self._check_open()
         generations = self.generations()
         active = self.active
-        fields: tuple[str, ...] = ()
-        lag = 0
+        held = serving = None
+        running = self._shared.choice.running
         if active is not None:
             with pinned(self._pin(None)) as opened:
                 held = opened.index.stats()
-                fields, lag = held.fields, held.unindexed_count
+                serving = held.serving
+                running = answering.running(opened.index, serving, self._shared.config)
+        degraded = self._openings.degraded
         return Stats(
             collection=self.name,
             mode=self._shared.config.mode,
-            running=self._shared.choice.running,
+            running=running,
             active=active.number if active else None,
             document_count=active.document_count if active else 0,
             chunk_count=active.chunk_count if active else 0,
             size_bytes=size_bytes(self._folder.path),
-            index_lag=lag,
-            fields=fields,
+            index_lag=0 if held is None else held.unindexed_count,
+            fields=() if held is None else held.fields,
             generations=tuple(generations),
             sequence=self._stage.journal.head(),
             journal_bytes=self._stage.journal.size_bytes(),
-            degraded=None if self._degraded is None else self._degraded.reason,
+            degraded=running.reason if degraded is None else degraded.reason,
+            serving=serving,
+            answers=self._answers.by_engine(),
+            fallback_rate=self._answers.fallback_rate() if self._shared.config.use_lancedb else None,
         )
 
     def close(self) -> None:
@@ -420,10 +442,6 @@ class Collection:
         self._upkeep.close()
         self._openings.close()
         self._stage.journal.close()
-
-    @property
-    def _degraded(self) -> Degraded | None:
-        return self._openings.degraded if self._openings.degraded is not None else self._shared.degraded
 
     def _check_open(self, *, writes: bool = False) -> None:
         if self.closed:
@@ -459,7 +477,8 @@ class Collection:
         return NoActiveGeneration(f"collection {self.name!r} has no active generation: {advice}", collection=self.name)
 
     def _opened_anew(self, name: GenerationName) -> OpenGeneration:
-        return OpenGeneration(self._folder, name, self._shared.config, self._stage.ingredients.embedders)
+        given = self._stage.ingredients.embedders
+        return OpenGeneration(self._folder, name, self._shared.config, given, read_only=self._shared.read_only)
 
     def _rescue(self, name: GenerationName, error: Damaged) -> StandIn | None:
         return quarantine.rescue(self._stage, name, error, read_only=self._shared.read_only)

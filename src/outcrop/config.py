@@ -65,6 +65,9 @@ class Overrides(TypedDict, total=False):
     journal_bytes_max: int | str
     tail_chunks_max: int
     background: bool
+    breaker_failures_max: int
+    breaker_open_seconds: float
+    lancedb_apply_seconds: float
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +94,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     | `journal_bytes_max` | size of the journal's file from which the oldest generation that holds it is caught up or given up |
     | `tail_chunks_max` | new chunks that are searched exactly before an index part absorbs them |
     | `background` | index parts, warm generations and the journal are looked after by a thread of their own |
+    | `breaker_failures_max` | failures of LanceDB in a row after which it is left alone for a while, and the fallback serves |
+    | `breaker_open_seconds` | for how long it is left alone before it is tried once |
+    | `lancedb_apply_seconds` | how long a write waits for LanceDB, where there is a fallback; LanceDB goes on by itself |
 
     Sizes are bytes, or text such as `"512MB"` or `"2GiB"`. Raises `InvalidConfig` for an unknown key, a bad value or a
     contradiction.
@@ -121,6 +127,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     journal_bytes_max: int
     tail_chunks_max: int
     background: bool
+    breaker_failures_max: int
+    breaker_open_seconds: float
+    lancedb_apply_seconds: float
     origins: tuple[tuple[str, str], ...]
 
     @classmethod
@@ -425,6 +434,9 @@ _RULES: dict[str, _Rule] = {
     "journal_bytes_max": _Rule(f"{_SIZE_TEXT}, at least 1", int | str, _size_of_something),
     "tail_chunks_max": _Rule("a whole number from 1 to 100000", Annotated[int, Meta(ge=1, le=100_000)]),
     "background": _BOOL,
+    "breaker_failures_max": _Rule("a whole number from 1 to 1000", Annotated[int, Meta(ge=1, le=1000)]),
+    "breaker_open_seconds": _Rule("a number from 0 to 86400", Annotated[float, Meta(ge=0, le=86_400)]),
+    "lancedb_apply_seconds": _Rule("a number from 0 to 3600", Annotated[float, Meta(ge=0, le=3_600)]),
 }
 
 _DEFAULTS: dict[str, object] = {
@@ -444,6 +456,9 @@ _DEFAULTS: dict[str, object] = {
     "journal_bytes_max": 2**30,
     "tail_chunks_max": 4000,
     "background": True,
+    "breaker_failures_max": 5,
+    "breaker_open_seconds": 30.0,
+    "lancedb_apply_seconds": 2.0,
 }
 
 _BUILTIN: dict[str, object] = {"use_lancedb": False, "fallback_to_mvp": True}

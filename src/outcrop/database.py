@@ -25,7 +25,6 @@ from outcrop.generations.record import CollectionRecord
 from outcrop.ingest import Chunker
 from outcrop.model import IndexKind, IndexSpec, Metric, Running
 from outcrop.retrieval.executor import Executor
-from outcrop.retrieval.hits import Degraded
 
 _EMBEDDINGS = "embeddings.sqlite"
 
@@ -50,13 +49,11 @@ def open(path: str | os.PathLike[str] | None = None, *, config: Config | None = 
     folder = configured.path
     choice = registry.choose(configured)
     _make_folder(folder, read_only=read_only)
-    reason = choice.running.reason
     shared = Shared(
         config=configured,
         choice=choice,
         executor=Executor(),
         embedding_cache=EmbeddingCache(folder / _EMBEDDINGS, configured.embedding_cache_bytes_max),
-        degraded=None if reason is None else Degraded(reason=reason, since=now()),
         read_only=read_only,
     )
     return Database(folder, shared)

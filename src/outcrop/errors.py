@@ -177,6 +177,10 @@ class Damaged(OutcropError, OSError):
     """A file on disk is not what was written: a checksum, a count or a format does not agree. Attributes: `path`."""
 
 
+class Repairable(Damaged):
+    """Damage in an index that another one stands in for, and that `repair` builds anew from the documents. Attributes: `path`."""
+
+
 class UnsupportedFormat(Damaged):
     """The files were written by a newer Outcrop. Attributes: `path`, `found`, `supported`."""
 

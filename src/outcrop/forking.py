@@ -48,6 +48,18 @@ def undisturbed() -> AbstractContextManager[None]:
     return _gate
 
 
+def gate(of: str) -> AbstractContextManager[None]:
+    """As `undisturbed`, for a library that a process can do without: if a thread could not be waited for, only what is behind this
+    gate is refused in the child. `of` names it. Not to be entered where `undisturbed` is held, nor the other way round.
+    """
+    made = _Gate(
+        f"this process was forked while a thread was at work in {of}, which cannot be used here. Start processes by 'spawn' or"
+        " 'forkserver'"
+    )
+    _gates.append(made)
+    return made
+
+
 def before(owner: _T, action: Callable[[_T], object]) -> None:
     """Call `action(owner)` before each fork, in the parent, when nothing is done `undisturbed`, for as long as `owner` lives.
 
@@ -69,7 +81,8 @@ def abandon(thing: object) -> None:
 class _Gate(AbstractContextManager[None]):
     """Lets threads in and out without a lock, as long as nobody forks: each has an entry of its own in a dict."""
 
-    def __init__(self) -> None:
+    def __init__(self, refusal: str) -> None:
+        self._refusal = refusal
         self._refused = False
         self._begin()
 
@@ -93,10 +106,7 @@ class _Gate(AbstractContextManager[None]):
             self._inside[me] = 1
         if self._refused:
             del self._inside[me]
-            raise IllegalState(
-                "this process was forked while a thread was at work in Outcrop, and what that left behind cannot be used here."
-                " Fork when nothing is searched or written, or start processes by 'spawn' or 'forkserver'."
-            )
+            raise IllegalState(self._refusal)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         me = threading.get_ident()
@@ -131,7 +141,11 @@ class _Gate(AbstractContextManager[None]):
         self._begin()
 
 
-_gate = _Gate()
+_gate = _Gate(
+    "this process was forked while a thread was at work in Outcrop, and what that left behind cannot be used here."
+    " Fork when nothing is searched or written, or start processes by 'spawn' or 'forkserver'."
+)
+_gates = [_gate]
 _locks: weakref.WeakSet[threading.Lock] = weakref.WeakSet()
 _before: _Actions = weakref.WeakKeyDictionary()
 _in_child: _Actions = weakref.WeakKeyDictionary()
@@ -143,17 +157,25 @@ def _call(actions: _Actions) -> None:
 
 
 def _before_fork() -> None:
-    _gate.close()
+    for one in _gates:
+        one.close()
     _call(_before)
-    _gate.prepared()
+    for one in _gates:
+        one.prepared()
+
+
+def _after_in_parent() -> None:
+    for one in reversed(_gates):
+        one.reopen()
 
 
 def _after_in_child() -> None:
     for one in _locks:
         one._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001 - as logging and concurrent.futures do
-    _gate.begin_child()
+    for one_gate in _gates:
+        one_gate.begin_child()
     _call(_in_child)
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(before=_before_fork, after_in_parent=_gate.reopen, after_in_child=_after_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -227,18 +227,52 @@ class Capabilities(msgspec.Struct, frozen=True):
     explains_terms: bool = True
 
 
+class Degraded(msgspec.Struct, frozen=True):
+    """Why something else answers than was configured, and since when (UTC, ISO 8601). True, so that `if hits.degraded` works."""
+
+    reason: str
+    since: str
+
+
+BreakerState = Literal["closed", "open", "half-open"]
+
+
+class ServingStats(msgspec.Struct, frozen=True):
+    """How the first of two engines does in this process, for the active generation.
+
+    `state` is its circuit breaker's: closed (it is asked), open (it is left alone for a while), half-open (it is tried once).
+    `failures` counts since the generation was opened here; `reason` is that of the last, or None while it works. `writes_behind`:
+    how many writes its index lacks, or None if that was never known.
+    """
+
+    engine: str
+    state: BreakerState
+    failures: int
+    reason: str | None
+    writes_behind: int | None
+
+
+_FOR_PEOPLE = {"builtin": "built-in", "lancedb": "LanceDB"}
+
+
 class Running(msgspec.Struct, frozen=True):
-    """What really serves: the engine, whether there is a fallback, and why another engine than the configured one runs."""
+    """What really serves: the engine, the one to fall back to, and why another engine than the configured one runs.
+
+    >>> str(Running("lancedb", "builtin")), str(Running("lancedb")), str(Running("builtin", reason="LanceDB: not installed"))
+    ('LanceDB with built-in fallback', 'LanceDB only', 'built-in (fell back: LanceDB: not installed)')
+    """
 
     engine: str
     fallback: str | None = None
     reason: str | None = None
 
     def __str__(self) -> str:
-        name = {"builtin": "built-in", "lancedb": "LanceDB"}.get(self.engine, self.engine)
+        name = _FOR_PEOPLE.get(self.engine, self.engine)
         if self.reason:
             return f"{name} (fell back: {self.reason})"
-        return f"{name} with {self.fallback} fallback" if self.fallback else name
+        if self.fallback:
+            return f"{name} with {_FOR_PEOPLE.get(self.fallback, self.fallback)} fallback"
+        return name if self.engine == "builtin" else f"{name} only"
 
 
 class GenerationInfo(msgspec.Struct, frozen=True):
@@ -325,7 +359,10 @@ class Stats(msgspec.Struct, frozen=True):
     """The state of a collection. `fields` are the metadata fields that a filter can use in the active generation.
 
     `index_lag` counts chunks that no index part holds yet, which are searched exactly; `sequence` is that of the last write
-    accepted; `degraded` says why another generation or engine than the wanted one serves, or is None.
+    accepted; `degraded` says why another generation or engine than the wanted one serves, or is None. `running` is what serves the
+    active generation now. `serving`, where there is a fallback, says how LanceDB does. `answers` counts the searches that each
+    engine has answered in this process, and `fallback_rate` is the share of them that LanceDB should have answered and did not
+    (None where there was none, or it should not).
     """
 
     collection: str
@@ -341,6 +378,9 @@ class Stats(msgspec.Struct, frozen=True):
     sequence: int
     journal_bytes: int
     degraded: str | None
+    serving: ServingStats | None = None
+    answers: dict[str, int] = {}
+    fallback_rate: float | None = None
 
 
 def _set(value: msgspec.Struct, name: str, content: object) -> None:

@@ -45,6 +45,11 @@ class CountsTermsOnce(Snapshot):
         return self.inner.lexical(" ".join(dict.fromkeys(query.split())), k, where)
 
 
+@fails("test_a_snapshot_names_the_engine_that_answers")
+class AnswersInNobodysName(Snapshot):
+    engine = ""
+
+
 @fails("test_the_words_of_a_title_are_found")
 class DropsTitles(Index):
     def apply(self, upserts: Sequence[IndexedChunk], deletes: Sequence[int], sequence: int) -> None:

@@ -76,6 +76,12 @@ class DropsDeletes(Index):
         self.inner.apply(upserts, (), sequence)
 
 
+@fails("test_whoever_has_written_has_what_lags_brought_up_to_date")
+class FollowsNobody(Index):
+    def follow(self, seconds_max: float) -> bool:
+        return seconds_max < 0
+
+
 @fails("test_a_document_of_several_chunks_goes_with_all_of_them")
 class DeletesOneChunk(Index):
     def apply(self, upserts: Sequence[IndexedChunk], deletes: Sequence[int], sequence: int) -> None:

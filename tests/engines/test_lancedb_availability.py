@@ -100,8 +100,8 @@ def test_modes_choose_the_engine_that_they_promise() -> None:
     pytest.importorskip("lancedb")
     assert registry.choose(Config.lancedb_test()).engine == "lancedb"
     production = registry.choose(Config.production())
-    assert production.engine == "builtin"
-    assert "side by side" in str(production.running)
+    assert production.engine == "lancedb+builtin"
+    assert str(production.running) == "LanceDB with built-in fallback"
     with pytest.raises(errors.EngineUnavailable, match="mvp_only never loads"):
         registry.engine("lancedb", Config.mvp_only())
 

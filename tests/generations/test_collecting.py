@@ -129,7 +129,7 @@ def test_the_engine_drops_what_it_keeps_elsewhere_or_the_folder_stays_for_the_ne
     kb: Kb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = Dropping()
-    monkeypatch.setattr(registry, "engine", lambda *_: engine)
+    monkeypatch.setattr(registry, "engine", lambda *_, **__: engine)
     one, _ = kb.promoted(300, 200)
     engine.works = False
     report = kb.collect(kept_generations=0)

@@ -138,7 +138,8 @@ def _finish(job: Job, name: GenerationName, filled: Filled, *, seconds: float) -
     with closing(Documents(directory)) as stored:
         head = stored.head()
         if head.sequence > job.begun.sequence:  # writes were carried over
-            with closing(registry.engine(recipe.engine, plan.config).open(recipe, directory)) as index:
+            engine = registry.engine(recipe.engine, plan.config, directory=directory)
+            with closing(engine.open(recipe, directory)) as index:
                 verify_counts(index, stored)
         compared = presence(plan.folder, stored)
         probes = () if plan.embedder is None else embedder_probes(plan.embedder)

@@ -131,7 +131,8 @@ def _catch_up(stage: Stage, mixed: Mixed, name: GenerationName, recipe: Recipe) 
     with ExitStack() as held:
         documents = held.enter_context(closing(Documents(directory)))
         writer = held.enter_context(closing(DocumentsWriter.open(directory)))
-        index = held.enter_context(closing(registry.engine(recipe.engine, stage.config).open(recipe, directory)))
+        engine = registry.engine(recipe.engine, stage.config, directory=directory)
+        index = held.enter_context(closing(engine.open(recipe, directory)))
         target = Target(documents=documents, writer=lambda: writer, index=index, recipe=recipe)
         catch_up(stage.journal, Live(target=target, fitter=fitter, applying=applying))
 

@@ -72,6 +72,7 @@ def mix(
         raise InvalidConfig(
             f"the chunker {record.chunker!r} is one of your own: pass it to build() again, or another one ({error})", key="chunker"
         ) from None
+    registry.check_name(engine, ingredients.config)
     recipe = Recipe(
         engine=engine,
         embedder=None if used is None else used.identity,

@@ -12,8 +12,9 @@ import msgspec
 from outcrop.builds import quarantine
 from outcrop.builds.stage import Stage
 from outcrop.builds.upkeep import Upkeep
+from outcrop.engines import registry
 from outcrop.engines.protocol import KEEP_SECONDS
-from outcrop.errors import Damaged, OutcropError
+from outcrop.errors import Damaged, OutcropError, Repairable
 from outcrop.files import size_bytes
 from outcrop.generations import catalog, checks, collecting
 from outcrop.generations.collecting import GcReport
@@ -38,6 +39,14 @@ class OptimizeReport(msgspec.Struct, frozen=True):
     seconds: float
 
 
+class RepairReport(msgspec.Struct, frozen=True):
+    """What `repair` did: the generation whose LanceDB index was built anew, how many chunks that holds, and how long it took."""
+
+    generation: int
+    chunks: int
+    seconds: float
+
+
 class VerifyReport(msgspec.Struct, frozen=True):
     """Whether a generation is still what was written, or the journal (`generation` is None then); `fault` says what is not."""
 
@@ -58,6 +67,7 @@ def optimize(stage: Stage) -> OptimizeReport:
     with pinned(opened):
         directory = stage.folder.generation(opened.name)
         before = size_bytes(directory)
+        opened.index.follow(stage.config.lancedb_apply_seconds)
         absorbed = _absorb(stage, opened, timeout_seconds=_OPTIMIZE_TIMEOUT_SECONDS)
         after = size_bytes(directory)
     return OptimizeReport(
@@ -73,7 +83,9 @@ def verify(stage: Stage, names: Iterable[GenerationName], *, read_only: bool) ->
         if not (directory / MANIFEST).exists() and name != catalog.active_or_none(stage.folder):
             continue  # being built, or abandoned
         try:
-            checks.check(directory, stage.config)
+            checks.check(directory, stage.config, fully=True)
+        except Repairable as error:
+            reports.append(VerifyReport(generation=name.number, healthy=False, fault=error.message))
         except Damaged as error:
             reports.append(VerifyReport(generation=name.number, healthy=False, fault=error.message))
             if name == catalog.active_or_none(stage.folder) and not read_only:
@@ -92,6 +104,14 @@ def verify_journal(stage: Stage) -> VerifyReport:
     return VerifyReport(generation=None, healthy=fault is None, fault=fault)
 
 
+def repair(stage: Stage, name: GenerationName) -> RepairReport:
+    """Build the LanceDB index of a generation anew from its documents, or add one. Searches and writes go on meanwhile."""
+    began = time.monotonic()
+    with stage.opened(name) as (opened, _):
+        chunks = registry.repair(opened.index, stage.config)
+    return RepairReport(generation=name.number, chunks=chunks, seconds=round(time.monotonic() - began, 3))
+
+
 def collect(stage: Stage, *, dry_run: bool) -> GcReport:
     """Remove what is not kept any more and trim the journal, or say what would go."""
     if dry_run:
@@ -101,11 +121,15 @@ def collect(stage: Stage, *, dry_run: bool) -> GcReport:
 
 
 def after_write(stage: Stage, upkeep: Upkeep) -> None:
-    """See to the tail after a write: in the background, or at once where that is off or has fallen too far behind."""
+    """See to what follows a write by itself, and to the tail: in the background, or at once where that is off or too far behind.
+
+    Outside of every lock.
+    """
     opened = stage.openings.pin_active()
     if opened is None:
         return
     with pinned(opened):
+        opened.index.follow(stage.config.lancedb_apply_seconds)
         if not stage.config.background:
             _tidy(stage, opened)
         elif opened.index.snapshot().lag > _TAIL_LIMIT_FACTOR * stage.config.tail_chunks_max:
@@ -123,6 +147,7 @@ def keep_up(stage: Stage, upkeep: Upkeep) -> None:
         if opened.documents.sequence() < stage.journal.head():  # a write that was cut short
             with stage.writing():
                 apply_pending(stage.journal, stage.live(opened))
+        opened.index.follow(stage.config.lancedb_apply_seconds)
         _tidy(stage, opened)
     with _each_by_itself():
         if stage.journal.size_bytes() > stage.config.journal_bytes_max:
@@ -149,6 +174,7 @@ def _keep_warm(stage: Stage, name: GenerationName) -> None:
     try:
         with stage.opened(name) as (opened, live):
             catch_up(stage.journal, live)
+            opened.index.follow(stage.config.lancedb_apply_seconds)
             _tidy(stage, opened)
     except EMBEDDING_ERRORS as error:
         stage.resting[name] = time.monotonic() + _RESTING_SECONDS

@@ -71,11 +71,13 @@ def make_active(stage: Stage, change: Change) -> GenerationInfo | None:
         _unmark(stage, change.name)
         if opened.index.snapshot().lag > stage.config.tail_chunks_max:
             opened.index.absorb(live.applying, floor=stage.floor(opened))
+        opened.index.follow(stage.config.lancedb_apply_seconds)
         outcome: Outcome = "other active"
         while outcome == "other active":
             against = catalog.active_or_none(stage.folder)
             report = _judged(stage, change, opened)
             outcome = _cut_over(stage, change, live, _Judged(intent=intent, against=against, report=report))
+        opened.index.follow(stage.config.lancedb_apply_seconds)
     if outcome != "active":
         return None
     _unmark(stage, change.name, REFUSED)

@@ -19,8 +19,7 @@ from outcrop.errors import Damaged, OutcropError, UnsupportedFormat
 from outcrop.generations import catalog, checks, manifest, pointer
 from outcrop.generations.journal import now
 from outcrop.generations.layout import QUARANTINED, REFUSED, GenerationName
-from outcrop.model import GenerationInfo
-from outcrop.retrieval.hits import Degraded
+from outcrop.model import Degraded, GenerationInfo
 from outcrop.retrieval.openings import StandIn
 
 _log = logging.getLogger("outcrop")
@@ -97,7 +96,7 @@ def _damage(stage: Stage, name: GenerationName, *, fully: bool) -> Damaged | Non
         if fully:
             checks.check(directory, stage.config)
         recipe = manifest.required(directory).recipe
-        registry.engine(recipe.engine, stage.config).open(recipe, directory).close()
+        registry.engine(recipe.engine, stage.config, directory=directory, read_only=True).open(recipe, directory).close()
     except Damaged as error:
         return error
     return None

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from outcrop.analysis import analyzer as named_analyzer
 from outcrop.documents import Counts, Documents
-from outcrop.engines.protocol import GenerationIndex, IndexSnapshot
+from outcrop.engines.protocol import GenerationIndex, IndexSnapshot, answered
 from outcrop.errors import BuildFailed
 from outcrop.model import Chunk
 
@@ -67,4 +68,8 @@ def _found(index: IndexSnapshot, chunk: Chunk, terms_of: Callable[[str], list[st
     words = " ".join(f"{chunk.title or ''} {chunk.text}".split(maxsplit=_WORDS_OF_A_TEXT)[:_WORDS_OF_A_TEXT])
     if not terms_of(words) or index.explain(words, [chunk.slot])[0]:
         return True
-    return any(chunk.slot in index.lexical(words, depth, None).slots for depth in _DEPTHS)  # of engines that explain nothing
+    return any(chunk.slot in _found_to(depth, index, words) for depth in _DEPTHS)  # of engines that explain nothing
+
+
+def _found_to(depth: int, index: IndexSnapshot, words: str) -> NDArray[np.int64]:
+    return answered(index, lambda one: one.lexical(words, depth, None)).slots

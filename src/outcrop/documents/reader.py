@@ -230,23 +230,34 @@ class Documents:
         count: int = self._connections.fetch_all(statement, ())[0][0]
         return count
 
+    def ended_count(self) -> int:
+        """How many chunks have ended and are still remembered."""
+        count: int = self._connections.fetch_all("SELECT count(*) FROM chunks WHERE died IS NOT NULL", ())[0][0]
+        return count
+
     def marked_at(self) -> float:
         """When it was last noted where the head is, in seconds since 1970; 0 if never."""
         at: float = self._connections.fetch_all("SELECT coalesce(max(at), 0.0) FROM marks", ())[0][0]
         return at
 
-    def changes(self, after: int) -> Changes:
-        """What happened to the chunks since the write `after`, for an index that holds nothing later."""
+    def chunks(self, after_slot: int, *, at: int, count: int) -> list[Chunk]:
+        """The first `count` chunks that were alive after the write `at`, of slots after `after_slot`, in the order of the slots."""
+        condition = "c.slot > ? AND c.born <= ? AND (c.died IS NULL OR c.died > ?) ORDER BY c.slot LIMIT ?"
+        rows = self._connections.fetch_all(_CHUNK.format("", condition), (after_slot, at, at, count))
+        return [decoding.chunk(row) for row in rows]
+
+    def changes(self, after: int, *, until: int | None = None) -> Changes:
+        """What happened to the chunks since the write `after`, for an index that holds nothing later: to the head, or `until`."""
         with self._reading() as connection:
-            sequence = connection.execute("SELECT sequence FROM head").fetchone()[0]
+            sequence = until if until is not None else connection.execute("SELECT sequence FROM head").fetchone()[0]
             # Slots ascend with `born`, so the newest come first and the rest need not be looked at.
             born = []
             for row in connection.execute("SELECT slot, born, died FROM chunks ORDER BY slot DESC"):
                 if row[1] <= after:
                     break
-                if row[2] is None:
+                if row[1] <= sequence and (row[2] is None or row[2] > sequence):
                     born.append(row[0])
-            ended = connection.execute("SELECT slot FROM chunks WHERE died > ?", (after,)).fetchall()
+            ended = connection.execute("SELECT slot FROM chunks WHERE died > ? AND died <= ?", (after, sequence)).fetchall()
             chunks = [
                 decoding.chunk(row)
                 for page in _pages(sorted(born))

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from outcrop.filters import Filter
-from outcrop.model import Capabilities, Chunk, Recipe, TermScore
+from outcrop.model import Capabilities, Chunk, Degraded, Recipe, ServingStats, TermScore
+
+_Answer = TypeVar("_Answer")
 
 KEEP_SECONDS = 300.0
 """How long chunks that ended can still be fetched, at least: longer than any search lasts."""
@@ -54,7 +56,10 @@ class IndexedChunk(msgspec.Struct, frozen=True, eq=False):
 
 
 class IndexStats(msgspec.Struct, frozen=True):
-    """What an index holds. Sizes are in bytes; `recall` is recall@10 against exact search, measured when it was sealed."""
+    """What an index holds. Sizes are in bytes; `recall` is recall@10 against exact search, measured when it was sealed.
+
+    `serving`, of an index in two engines, says how the first one does.
+    """
 
     chunk_count: int
     unindexed_count: int
@@ -62,16 +67,20 @@ class IndexStats(msgspec.Struct, frozen=True):
     vector_index: str | None
     recall: float | None
     fields: tuple[str, ...]
+    serving: ServingStats | None = None
 
 
 class IndexSnapshot(Protocol):
     """One generation's index as of one write. It never changes, and is safe to use from many threads at once.
 
+    `engine` is the name of the engine that answers, and `degraded` says why it is another one than was wanted, or is None.
     `sequence` is the last write that it shows. `lag` counts the chunks that are searched one by one, because no vector index has
     them yet. Use it for one search and let go of it: what it was made of is kept as long as it is referenced, but chunks that ended
     are forgotten some minutes later, and `fetch` leaves those out.
     """
 
+    engine: str
+    degraded: Degraded | None
     sequence: int
     lag: int
 
@@ -97,6 +106,22 @@ class IndexSnapshot(Protocol):
         None for a chunk without a vector and for an unknown slot.
         """
         ...
+
+
+class Failover(Exception):
+    """Raised by a leg of a snapshot whose engine failed while another has the same write: `instead` answers the same query."""
+
+    def __init__(self, instead: IndexSnapshot) -> None:
+        super().__init__(instead)
+        self.instead = instead
+
+
+def answered(snapshot: IndexSnapshot, ask: Callable[[IndexSnapshot], _Answer]) -> _Answer:
+    """What the snapshot answers, or the one that stands in for it when its engine fails."""
+    try:
+        return ask(snapshot)
+    except Failover as failed:
+        return ask(failed.instead)
 
 
 class GenerationIndex(Protocol):
@@ -129,6 +154,13 @@ class GenerationIndex(Protocol):
         """
         ...
 
+    def follow(self, seconds_max: float) -> bool:
+        """Bring up to date what lags behind the rows by design, outside of every lock, for at most so long; whether that is done.
+
+        For whoever has just written. An index that `apply` has brought up to date returns True at once.
+        """
+        ...
+
     def absorb(
         self, publishing: Publishing, *, keep_seconds: float = KEEP_SECONDS, floor: int | None = None, timeout_seconds: float = 0.0
     ) -> int:
@@ -154,7 +186,11 @@ class Engine(Protocol):
     """One kind of backend. Engines hold no state of their own: everything lives in the generation's folder."""
 
     name: str
-    capabilities: Capabilities
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+        ...
 
     def availability(self) -> Availability:
         """Whether this engine works here. Where it does not, `create` and `open` raise `EngineUnavailable`."""

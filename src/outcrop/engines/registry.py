@@ -1,20 +1,32 @@
-"""Which engines there are, and which one a configuration gets."""
+"""Which engines there are, which one a configuration gets, and which ones a generation is opened with."""
 
 from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
 
 import msgspec
 
 from outcrop.config import Config
 from outcrop.engines.builtin import BuiltinEngine
+from outcrop.engines.fallback import FallbackEngine, FallbackIndex, Policy
 from outcrop.engines.lancedb import LanceEngine
-from outcrop.engines.protocol import Availability, Engine
-from outcrop.errors import EngineUnavailable, InvalidConfig
+from outcrop.engines.lancedb.library import is_forked
+from outcrop.engines.protocol import Availability, Engine, GenerationIndex
+from outcrop.errors import EngineUnavailable, IllegalState, InvalidConfig
 from outcrop.model import Recipe, Running
 
-_NAMES = ("builtin", "lancedb")
-_NOT_COMPOSED = "this release does not yet run LanceDB and the fallback side by side; mode lancedb_test runs LanceDB alone"
+BUILTIN, LANCEDB = "builtin", "lancedb"
+BOTH = f"{LANCEDB}+{BUILTIN}"
+
+_NAMES = (BUILTIN, LANCEDB)
 _NEVER_LOADED = Availability(
     available=False, reason="mode mvp_only never loads LanceDB", remedy='open the database in mode "default" or "lancedb_test"'
+)
+_FORKED = Availability(
+    available=False,
+    reason="this process was forked from one that had used LanceDB",
+    remedy="open the database after forking, or start processes by 'spawn' or 'forkserver'",
 )
 
 
@@ -31,32 +43,85 @@ def choose(config: Config) -> Choice:
     Raises `EngineUnavailable` with reason and remedy where it does not allow it.
     """
     if not config.use_lancedb:
-        return Choice(engine="builtin", running=Running(engine="builtin"))
+        return Choice(engine=BUILTIN, running=Running(engine=BUILTIN))
+    found = availability(LANCEDB, config)
     if config.fallback_to_mvp:
-        return Choice(engine="builtin", running=Running(engine="builtin", reason=f"LanceDB: {_NOT_COMPOSED}"))
-    engine("lancedb", config)
-    return Choice(engine="lancedb", running=Running(engine="lancedb"))
+        reason = None if found.available else f"LanceDB: {found.reason}"
+        running = Running(engine=LANCEDB, fallback=BUILTIN) if reason is None else Running(engine=BUILTIN, reason=reason)
+        return Choice(engine=BOTH, running=running)
+    if not found.available:
+        raise _unavailable(LANCEDB, found)
+    return Choice(engine=LANCEDB, running=Running(engine=LANCEDB))
 
 
-def engine(name: str, config: Config) -> Engine:
-    """The engine with this name. Raises `EngineUnavailable` if it does not work here."""
-    if name == "builtin":
-        return BuiltinEngine(part_bytes_max=config.part_bytes_max)
+def engine(name: str, config: Config, *, directory: Path | None = None, read_only: bool = False) -> Engine:
+    """The engine that a generation is made with, or, where it is in a `directory` already, opened with.
+
+    A generation has the engines that its recipe names, and LanceDB also if one was added to it. Where it has both, a configuration
+    that uses LanceDB gets both as one; the others get the built-in one. `read_only`: nothing is written to LanceDB.
+
+    Raises `EngineUnavailable` if none of them works here.
+    """
+    has = name.split("+")
+    if BUILTIN in has and config.use_lancedb and (LANCEDB in has or directory is not None):
+        policy = Policy(
+            failures_max=config.breaker_failures_max,
+            open_seconds=config.breaker_open_seconds,
+            apply_seconds=config.lancedb_apply_seconds,
+            follows=not read_only,
+            second_serves=config.fallback_to_mvp,
+        )
+        return FallbackEngine(name, partial(_lancedb_of, name, config, directory), _builtin(config), policy)
+    if BUILTIN in has:
+        return _builtin(config)
     found = availability(name, config)
     if not found.available:
         raise _unavailable(name, found)
     return LanceEngine()
 
 
+def repair(index: GenerationIndex, config: Config) -> int:
+    """Build the LanceDB index of an open generation anew from its documents, or the first one; how many chunks it has then.
+
+    Raises `IllegalState` where there is nothing to build it from, `EngineUnavailable`.
+    """
+    if not config.use_lancedb:
+        raise IllegalState(
+            f"mode {config.mode} does not use LanceDB, and the built-in index is what answers: repair in mode production or"
+            " lancedb_test"
+        )
+    if not isinstance(index, FallbackIndex):
+        raise IllegalState(
+            "the generation is held by LanceDB alone, and nothing else has its vectors: roll back to another generation, or build a"
+            " new one"
+        )
+    found = availability(LANCEDB, config)
+    if not found.available:
+        raise _unavailable(LANCEDB, found)
+    return index.rebuild(LanceEngine())
+
+
 def availability(name: str, config: Config) -> Availability:
     """Whether an engine works here."""
-    if name == "builtin":
-        return engine(name, config).availability()
-    if name != "lancedb":
+    if name == BUILTIN:
+        return _builtin(config).availability()
+    if name != LANCEDB:
         return Availability(available=False, reason=f"there is no engine {name!r}", remedy=f"use one of: {', '.join(names())}")
     if config.mode == "mvp_only":
         return _NEVER_LOADED
     return LanceEngine().availability()
+
+
+def check_name(name: str, config: Config) -> None:
+    """Raise `InvalidConfig` if no generation can be built with an engine of this name, `EngineUnavailable` if not here."""
+    if name not in (BUILTIN, LANCEDB, BOTH):
+        raise InvalidConfig(f"there is no engine {name!r}; use one of: {BUILTIN}, {LANCEDB}, {BOTH}", key="engine")
+    if name == BOTH and not config.use_lancedb:
+        raise InvalidConfig(
+            f"engine {BOTH!r} is for a configuration that uses LanceDB, and mode {config.mode} does not; use mode production",
+            key="engine",
+        )
+    engine(name, config)
 
 
 def check_recipe(recipe: Recipe, config: Config) -> None:
@@ -73,6 +138,24 @@ def check_recipe(recipe: Recipe, config: Config) -> None:
 def names() -> tuple[str, ...]:
     """The engines that there are."""
     return _NAMES
+
+
+def _builtin(config: Config) -> BuiltinEngine:
+    return BuiltinEngine(part_bytes_max=config.part_bytes_max)
+
+
+def _lancedb_of(name: str, config: Config, directory: Path | None) -> Engine:
+    """LanceDB, for a generation that has or gets an index of it. Asked again whenever it may have changed."""
+    if LANCEDB not in name.split("+") and directory is not None and not (directory / LANCEDB).is_dir():
+        number = directory.name.partition("-")[0].lstrip("0")
+        collection = directory.parent.parent.name
+        remedy = f"outcrop repair {collection} --generation {number}"
+        reason = f"generation {number} has no LanceDB index; {remedy} builds it"
+        raise EngineUnavailable(reason, engine=LANCEDB, reason=reason, remedy=remedy)
+    found = _FORKED if is_forked() else availability(LANCEDB, config)
+    if not found.available:
+        raise _unavailable(LANCEDB, found)
+    return LanceEngine()
 
 
 def _unavailable(name: str, found: Availability) -> EngineUnavailable:

@@ -191,7 +191,7 @@ def _drop_from_engine(original: Path, aside: Path, config: Config) -> None:
     except Damaged:
         return
     if sealed is not None:
-        registry.engine(sealed.recipe.engine, config).drop(sealed.recipe, original)
+        registry.engine(sealed.recipe.engine, config, directory=aside).drop(sealed.recipe, original)
 
 
 def _remove(path: Path) -> None:

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike
 from outcrop.documents import Documents
 from outcrop.evaluation import RankedDocument
 from outcrop.filters import Filter
-from outcrop.model import GenerationInfo
+from outcrop.model import Degraded, GenerationInfo
 from outcrop.retrieval.executor import Executor
 from outcrop.retrieval.generation import OpenGeneration
-from outcrop.retrieval.hits import Degraded, Hits
+from outcrop.retrieval.hits import Hits
 from outcrop.retrieval.request import Options, prepare
 
 

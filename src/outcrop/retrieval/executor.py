@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from outcrop import filters
 from outcrop.embedding.failures import mapped_failures
 from outcrop.embedding.protocol import Embedder
-from outcrop.engines.protocol import IndexSnapshot, Ranking
+from outcrop.engines.protocol import IndexSnapshot, Ranking, answered
 from outcrop.errors import Damaged, EmbeddingFailed
-from outcrop.model import Chunk, Recipe
+from outcrop.model import Chunk, Degraded, Recipe
 from outcrop.retrieval.explain import explanations
 from outcrop.retrieval.fusion import Fused, fuse, single
 from outcrop.retrieval.generation import OpenGeneration
-from outcrop.retrieval.hits import Degraded, Hit, Hits, Passage, TookMs
+from outcrop.retrieval.hits import Hit, Hits, Passage, TookMs
 from outcrop.retrieval.legs import LegThreads
 from outcrop.retrieval.request import Request
 
@@ -50,8 +50,11 @@ class Executor:
         vector, embed_ms = _query_vector(generation, request)
         for _ in range(_SNAPSHOTS_MAX):
             index = generation.index.snapshot()
+            answer = partial(
+                self._answer, generation, request=request, vector=vector, degraded=degraded, began=began, embed_ms=embed_ms
+            )
             try:
-                return self._answer(generation, index, request, vector=vector, degraded=degraded, began=began, embed_ms=embed_ms)
+                return answered(index, answer)
             except _Forgotten:  # it took minutes, and chunks that ended meanwhile were purged
                 continue
         raise Damaged(f"{generation.documents.path} lacks chunks that the index knows; run verify", path=generation.documents.path)
@@ -93,8 +96,8 @@ class Executor:
             generation=generation.name.number,
             generation_uuid=generation.name.uuid,
             sequence=index.sequence,
-            engine=generation.manifest.recipe.engine,
-            degraded=degraded,
+            engine=index.engine,
+            degraded=degraded if index.degraded is None else index.degraded,
             took_ms=took,
             index_lag=index.lag,
             total_candidates=len(fused.slots),

@@ -31,14 +31,20 @@ class OpenGeneration:
     """One generation, open for searching from many threads. Closed when it was retired and its last search has ended."""
 
     def __init__(
-        self, folder: CollectionFolder, name: GenerationName, config: Config, given: Mapping[EmbedderIdentity, Embedder]
+        self,
+        folder: CollectionFolder,
+        name: GenerationName,
+        config: Config,
+        given: Mapping[EmbedderIdentity, Embedder],
+        *,
+        read_only: bool = False,
     ) -> None:
         directory = folder.generation(name)
         self._lease = leases.take(directory)  # None if the folder is gone: then there is no manifest either
         try:
             self.manifest: Manifest = manifest.required(directory)
             self.documents = Documents(directory)
-            engine = registry.engine(self.manifest.recipe.engine, config)
+            engine = registry.engine(self.manifest.recipe.engine, config, directory=directory, read_only=read_only)
             self.index: GenerationIndex = engine.open(self.manifest.recipe, directory)
         except BaseException:
             self._release()

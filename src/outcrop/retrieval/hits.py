@@ -9,7 +9,7 @@ import msgspec
 
 from outcrop.analysis import analyzer
 from outcrop.errors import MissingExtra
-from outcrop.model import Citation, Explanation, SearchMode
+from outcrop.model import Citation, Degraded, Explanation, SearchMode
 from outcrop.retrieval.snippets import snippet
 
 if TYPE_CHECKING:
@@ -90,13 +90,6 @@ class TookMs(msgspec.Struct, frozen=True):
     vector: float | None = None
     fuse: float | None = None
     fetch: float | None = None
-
-
-class Degraded(msgspec.Struct, frozen=True):
-    """Why another engine than the configured one answered, and since when (UTC, ISO 8601)."""
-
-    reason: str
-    since: str
 
 
 class Hits(msgspec.Struct, frozen=True, eq=False):

@@ -23,8 +23,8 @@ from outcrop.errors import Closed, Damaged, OutcropError
 from outcrop.generations import catalog, pointer
 from outcrop.generations.journal import Journal, Promotion
 from outcrop.generations.layout import ACTIVE, CollectionFolder, GenerationName
+from outcrop.model import Degraded
 from outcrop.retrieval.generation import OpenGeneration
-from outcrop.retrieval.hits import Degraded
 
 _log = logging.getLogger("outcrop")
 _OTHERS_OPEN_MAX = 4

@@ -103,6 +103,10 @@ class BuiltinIndex:
         """The index as of the last complete write."""
         return self._open().snapshot()
 
+    def follow(self, seconds_max: float) -> bool:  # noqa: ARG002 - see there
+        """Nothing lags."""
+        return True
+
     def absorb(
         self, publishing: Publishing, *, keep_seconds: float = KEEP_SECONDS, floor: int | None = None, timeout_seconds: float = 0.0
     ) -> int:

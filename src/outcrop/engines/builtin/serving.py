@@ -82,6 +82,12 @@ class Serving:
             made = self._made(held, text, signature)
             if made is not None:
                 return made
+        if (purged := self.documents.head().purged) > text.sequence:
+            raise Damaged(
+                f"the built-in index in {self.directory} holds the writes up to {text.sequence}, and what ended up to write"
+                f" {purged} is forgotten: it cannot catch up any more. Roll back to another generation, or build a new one.",
+                path=self.directory,
+            )
         raise Damaged(
             f"the parts of the index in {self.directory} do not fit its text index; run verify, or roll back", path=self.directory
         )

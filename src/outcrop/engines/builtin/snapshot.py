@@ -14,11 +14,14 @@ from outcrop.engines.builtin.text import TextSnapshot
 from outcrop.engines.builtin.vectors import VectorPart
 from outcrop.engines.protocol import Ranking
 from outcrop.filters import Filter
-from outcrop.model import Chunk, TermScore
+from outcrop.model import Chunk, Degraded, TermScore
 
 
 class BuiltinSnapshot:
     """The built-in engine's `IndexSnapshot`. `tail` is None for a generation without vectors."""
+
+    engine = "builtin"
+    degraded: Degraded | None = None
 
     def __init__(self, documents: Documents, text: TextSnapshot, parts: tuple[LivePart, ...], tail: Tail | None) -> None:
         self.sequence = text.sequence

@@ -21,7 +21,7 @@ from outcrop.engines.lancedb import settling, vector_index
 from outcrop.engines.lancedb.building import index_texts
 from outcrop.engines.lancedb.library import calling, is_forked
 from outcrop.engines.lancedb.serving import Serving
-from outcrop.engines.lancedb.table import TERMS, TITLE_TERMS, VECTOR, Marker
+from outcrop.engines.lancedb.table import FOLDER, TERMS, TITLE_TERMS, VECTOR, Marker
 from outcrop.engines.protocol import Publishing
 from outcrop.errors import StorageFailed
 from outcrop.model import Recipe
@@ -117,7 +117,12 @@ def _segments(table: Any, column: str) -> int:
 
 
 def _purge(serving: Serving, publishing: Publishing, keep_seconds: float, floor: int | None) -> None:
-    """Forget chunks that ended long ago, in several steps so that no writer waits long."""
+    """Forget chunks that ended long ago, in several steps so that no writer waits long.
+
+    Not where the generation has an index in another engine too: that one may lack what this one has.
+    """
+    if serving.recipe.engine != FOLDER:
+        return
     now = time.time()
     with publishing(), closing(DocumentsWriter.open(serving.directory)) as documents:
         documents.mark(now)

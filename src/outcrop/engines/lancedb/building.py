@@ -36,14 +36,16 @@ class Building:
             self._tables.folder.mkdir(exist_ok=True)
         self._table = self._tables.create()
         self._waiting: list[IndexedChunk] = []
+        self._sequence: int | None = None
         self._characters = 0
         self._vector_count = 0
         self._paths: set[tuple[str, str]] = set()
 
-    def apply(self, upserts: Sequence[IndexedChunk], deletes: Sequence[int]) -> None:
+    def apply(self, upserts: Sequence[IndexedChunk], deletes: Sequence[int], sequence: int) -> None:
         """Take chunks in. A full batch is written."""
         if deletes:
             raise IllegalState("a build deletes nothing")
+        self._sequence = sequence
         self._waiting += upserts
         self._characters += sum(len(chunk.text) for chunk in upserts)
         self._vector_count += sum(chunk.vector is not None for chunk in upserts)
@@ -52,10 +54,13 @@ class Building:
             self._write()
 
     def seal(self) -> None:
-        """Write the rest and the marker, build the indexes, and make all of it durable. May be empty."""
+        """Write the rest and the marker, build the indexes, and make all of it durable. May be empty.
+
+        The marker says the sequence that was given last: the rows may be further on, if this is built anew from them.
+        """
         self._write()
         with closing(Documents(self._directory)) as documents:
-            sequence = documents.sequence()
+            sequence = documents.sequence() if self._sequence is None else self._sequence
         self._tables.mark(self._table, Marker(sequence=sequence, facts=Facts()))
         with calling(self._tables.folder, "written"):
             index_texts(self._table)

@@ -21,7 +21,7 @@ def verify(recipe: Recipe, directory: Path, documents: Documents) -> None:
     settling.mend(tables.folder)
     settling.check_content(tables.folder)
     with calling(tables.folder, "read"):
-        marker, found = run(_read(tables))
+        marker, found = run(_read(tables), seconds_max=None)
     if len(np.unique(found)) != len(found):
         raise Damaged(f"the table in {tables.folder} holds a slot twice; build a new generation", path=tables.folder)
     head = documents.head()

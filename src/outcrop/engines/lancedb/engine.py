@@ -72,7 +72,7 @@ class LanceIndex:
         A table that is small beside what was written to it is indexed at once: scores depend on what the index has counted.
         """
         if self._building is not None:
-            self._building.apply(upserts, deletes)
+            self._building.apply(upserts, deletes, sequence)
             return
         serving = self._open()
         before = serving.snapshot().version
@@ -96,6 +96,10 @@ class LanceIndex:
     def snapshot(self) -> LanceSnapshot:
         """The index as of the last complete write."""
         return self._open().snapshot()
+
+    def follow(self, seconds_max: float) -> bool:  # noqa: ARG002 - see there
+        """Nothing lags."""
+        return True
 
     def absorb(
         self, publishing: Publishing, *, keep_seconds: float = KEEP_SECONDS, floor: int | None = None, timeout_seconds: float = 0.0

@@ -2,7 +2,8 @@
 
 LanceDB runs on threads of its own, which a forked child does not have. It starts most of them anew there, and warns that it might
 hang if something was under way when the process forked. So nothing is: every call goes through `calling`, which a fork waits for.
-Those that build indexes it does not start anew (found by trying): a forked child has that done in a process of its own.
+If it waits in vain, because a call hangs, only LanceDB is refused in the child. The threads that build indexes it does not start
+anew (found by trying): a forked child has that done in a process of its own.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from outcrop import files, forking
 from outcrop.errors import Damaged, EngineUnavailable, OutcropError, StorageFailed
 
 INSTALL = "pip install 'outcrop[lancedb]'"
+READ_SECONDS_MAX = 30.0
+"""A search that takes longer hangs, and fails."""
 
 _Result = TypeVar("_Result")
 _LOG_VARIABLE = "LANCEDB_LOG"
@@ -63,7 +66,9 @@ def lancedb() -> Any:
 def is_forked() -> bool:
     """Whether this process was forked after LanceDB was used in it.
 
-    It can search and write then, but not index: the threads for that are its parent's, and it would wait for them for ever.
+    It can search and write then, but not index: the threads for that are its parent's, and it would wait for them for ever. And if
+    LanceDB was not at rest, although no call was under way, it corrupts the child's memory now and then (seen with 0.40 beside a
+    busy writer). Whoever can do without it should.
     """
     return bool(_first_used_in) and _first_used_in[0] != os.getpid()
 
@@ -78,11 +83,14 @@ async def connect_for_reading(folder: Path) -> Any:
     return await lancedb().connect_async(str(folder), session=_session(os.getpid()))
 
 
-def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-    """What a coroutine of LanceDB's gives. It runs on a thread that is there for all of them."""
+def run(coroutine: Coroutine[Any, Any, _Result], *, seconds_max: float | None = READ_SECONDS_MAX) -> _Result:
+    """What a coroutine of LanceDB's gives. It runs on a thread that is there for all of them. Raises `TimeoutError`."""
     waiting = asyncio.run_coroutine_threadsafe(coroutine, _loop.running())
     try:
-        return waiting.result()
+        return waiting.result(seconds_max)
+    except TimeoutError:
+        waiting.cancel()
+        raise TimeoutError(errno.ETIMEDOUT, f"LanceDB did not answer within {seconds_max:g} s") from None
     except BaseException:
         waiting.cancel()
         raise
@@ -106,7 +114,7 @@ def calling(folder: Path, doing: Literal["read", "written"]) -> Iterator[None]:
 
     What cannot be read is damaged; what cannot be written is the storage's refusal.
     """
-    with forking.undisturbed():
+    with _undisturbed:
         try:
             yield
         except OutcropError:
@@ -196,6 +204,7 @@ class _ForkWarning:
         warnings.filterwarnings("ignore", message="lancedb fork support is experimental", category=RuntimeWarning)
 
 
+_undisturbed = forking.gate("LanceDB")
 _loop = _Loop()
 _fork_warning = _ForkWarning()
 forking.in_child(_fork_warning, _ForkWarning.silence)

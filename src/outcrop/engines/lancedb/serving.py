@@ -17,7 +17,7 @@ from outcrop.engines.lancedb.library import calling, run
 from outcrop.engines.lancedb.snapshot import LanceSnapshot, Version
 from outcrop.engines.lancedb.table import TERMS, VECTOR, Facts, Tables
 from outcrop.engines.protocol import IndexStats
-from outcrop.errors import Closed
+from outcrop.errors import Closed, Damaged
 from outcrop.model import Recipe
 
 _CLOCK_TICK_NS = 50_000_000
@@ -34,6 +34,7 @@ class Serving:
         settling.mend(self.tables.folder)
         settling.check_sizes(self.tables.folder)
         self._latest: Any = None
+        self._identity = ""
         self._closed = False
         self._refreshing = forking.lock()
         self.documents = Documents(directory)
@@ -91,13 +92,27 @@ class Serving:
     def _refreshed(self, held: _Held | None) -> _Held:
         """The newest version, or the one held if there is none newer."""
         now = time.time_ns()
-        signature = self.tables.signature()
+        signature, identity = self.tables.signature(), self.tables.identity()
+        if identity != self._identity:  # it was built anew in the same place
+            self._latest, self._identity, held = None, identity, None
         with calling(self.tables.folder, "read"):
             newest = run(self._newest())
         settled = signature + _CLOCK_TICK_NS < now
         if held is not None and held.snapshot.version.number == newest:
             return _Held(held.snapshot, signature, settled=settled)
-        return _Held(self._snapshot(newest), signature, settled=settled)
+        made = _Held(self._snapshot(newest), signature, settled=settled)
+        self._check_same(identity)
+        return made
+
+    def _check_same(self, identity: str) -> None:
+        if self.tables.identity() != identity:
+            folder = self.tables.folder
+            raise Damaged(f"the table in {folder} was built anew while it was read; search again", path=folder)
+
+    async def _reopened(self, number: int, identity: str) -> Any:
+        table = await self.tables.reading(number)
+        self._check_same(identity)
+        return table
 
     async def _newest(self) -> int:
         if self._latest is None:
@@ -119,7 +134,7 @@ class Serving:
         )
 
     async def _version(self, number: int) -> Version:
-        reopen = partial(self.tables.reading, number)
+        reopen = partial(self._reopened, number, self._identity)
         table = await reopen()
         schema = await table.schema()
         chunk_count = await table.count_rows() - 1

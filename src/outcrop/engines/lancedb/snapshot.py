@@ -19,7 +19,7 @@ from outcrop.engines.lancedb.predicate import Predicate, compile_filter
 from outcrop.engines.lancedb.table import MARKER_SLOT, SLOT, TERMS, TITLE_TERMS, VECTOR, Facts, normalized
 from outcrop.engines.protocol import Ranking
 from outcrop.filters import Filter, matches
-from outcrop.model import Chunk, Recipe, TermScore
+from outcrop.model import Chunk, Degraded, Recipe, TermScore
 
 TITLE_BOOST = 0.25
 QUERY_TERMS_MAX = 1024
@@ -51,6 +51,9 @@ class Version(msgspec.Struct, frozen=True, eq=False):
 
 class LanceSnapshot:
     """The LanceDB engine's `IndexSnapshot`. `check_open` raises `Closed` once the index is closed."""
+
+    engine = "lancedb"
+    degraded: Degraded | None = None
 
     def __init__(
         self,

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from outcrop import analysis
+from outcrop import analysis, files
 from outcrop.engines.lancedb import columns
 from outcrop.engines.lancedb.library import arrow, calling, connect, connect_for_reading
 from outcrop.engines.protocol import IndexedChunk
@@ -27,6 +28,7 @@ SLOT, TERMS, TITLE_TERMS, VECTOR = "slot", "terms", "title_terms", "vector"
 MARKER_SLOT = -1
 
 _SEQUENCE, _FACTS = "sequence", "facts"
+_IDENTITY = "identity"
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -57,7 +59,8 @@ class Tables:
         self._versions = self.folder / f"{NAME}.lance" / "_versions"
 
     def create(self) -> Any:
-        """A new, empty table."""
+        """A new, empty table, with an identity of its own: one of the same place may have gone before it."""
+        files.write_atomically(self.folder / _IDENTITY, uuid4().hex.encode())
         with calling(self.folder, "written"):
             return connect(self.folder).create_table(NAME, schema=self._first_schema())
 
@@ -75,6 +78,15 @@ class Tables:
         if version is not None:
             await table.checkout(version)
         return table
+
+    def identity(self) -> str:
+        """Tells this table from one that was in its place before, whose versions have the same numbers."""
+        try:
+            return (self.folder / _IDENTITY).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+        except (OSError, ValueError) as error:
+            raise Damaged(f"{self.folder / _IDENTITY} cannot be read: {error}", path=self.folder) from error
 
     def signature(self) -> int:
         """What changes with every version, by whatever process: when a name in the folder of versions last changed, in ns."""

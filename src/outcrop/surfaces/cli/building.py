@@ -56,6 +56,10 @@ def build(
         str | None, typer.Option(metavar="NAME", help="The texts' language: english, german, ..., or simple.", show_default=False)
     ] = None,
     index: Annotated[IndexKind | None, typer.Option(help="The vector index; auto goes by size.", show_default=False)] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="builtin, lancedb, or lancedb+builtin; else what the mode says.", show_default=False),
+    ] = None,
     metric: Annotated[
         Metric | None, typer.Option(help="How vectors compare; for a new collection only.", show_default=False)
     ] = None,
@@ -80,7 +84,7 @@ def build(
     asked = gate_of(gate)
     recipe = {"embedder": embedder, "chunker": chunker, "analyzer": analyzer, "index": index}
     given: dict[str, Any] = {name: value for name, value in recipe.items() if value is not None}
-    ways: dict[str, Any] = {"keep_writes": keep_writes, "resume": resume, "on_error": on_error}
+    ways: dict[str, Any] = {"engine": engine, "keep_writes": keep_writes, "resume": resume, "on_error": on_error}
     made_folder = source is not None and not call.db.exists()
     try:
         with call.opened(read_only=source is None and not call.db.exists(), makes=source is not None) as db:

@@ -1,4 +1,4 @@
-"""`outcrop optimize`, `gc` and `verify`: what keeps a collection fast, small and sound."""
+"""`outcrop optimize`, `gc`, `verify` and `repair`: what keeps a collection fast, small and sound."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from outcrop.generations.collecting import GcReport
 from outcrop.surfaces.cli import exit_codes
-from outcrop.surfaces.cli.arguments import AsJson, CollectionName, generation_of
+from outcrop.surfaces.cli.arguments import AsJson, CollectionName, GenerationNumber, generation_of
 from outcrop.surfaces.cli.program import invocation
 from outcrop.surfaces.cli.progress import duration
 from outcrop.surfaces.cli.rendering import counted, note, plain, screen, show, size, write_json
@@ -75,7 +75,7 @@ def verify(
     """Compare generations with their checksums.
 
     Every byte: a few seconds for each gigabyte. If the active one is damaged, the newest healthy one takes its place with every
-    write in it, unless --look-only. Exit code 8 if any is damaged.
+    write in it, unless --look-only. If only its LanceDB index is, it serves on: see outcrop repair. Exit code 8 if any is damaged.
 
     Examples:
       outcrop verify papers
@@ -103,6 +103,29 @@ def verify(
         note(f"replaced: generation {change.generation} serves now instead of {change.previous}", style="bold yellow")
     if not all(one.healthy for one in reports):
         raise typer.Exit(exit_codes.DAMAGED)
+
+
+def repair(
+    context: typer.Context,
+    collection: CollectionName,
+    generation: GenerationNumber = None,
+    json: AsJson = False,
+) -> None:
+    """Build a generation's LanceDB index anew.
+
+    From its documents, or the first one for a generation that has none. In a mode that uses LanceDB; searches go on meanwhile.
+
+    Examples:
+      outcrop repair papers --mode production
+      outcrop repair papers --generation 2 --mode production
+    """
+    with invocation(context).opened(read_only=False) as db, screen(stderr=True).status("repairing"):
+        report = db.collection(collection).repair(generation_of(generation))
+    if json:
+        write_json(report)
+        return
+    counts = f"{counted(report.chunks, 'chunk')} in {duration(report.seconds)}"
+    show(Text(f"The LanceDB index of generation {report.generation} of {collection} was built anew: {counts}."))
 
 
 def _removal_table(report: GcReport) -> Table:

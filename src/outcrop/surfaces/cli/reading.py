@@ -10,7 +10,7 @@ import msgspec
 import typer
 from rich.text import Text
 
-from outcrop import Document, Stats
+from outcrop import Document, ServingStats, Stats
 from outcrop.surfaces.cli import exit_codes
 from outcrop.surfaces.cli.arguments import AsJson, CollectionName, Where, filter_of
 from outcrop.surfaces.cli.program import invocation
@@ -46,6 +46,8 @@ def stats(context: typer.Context, collection: CollectionName, json: AsJson = Fal
         *([] if active is None else recipe_rows(active)),
         ("index lag", _lag(found) if active is not None else None),
         ("filter on", _fields(found) if active is not None else None),
+        ("LanceDB", None if found.serving is None else plain(_serving(found.serving), one_line=True)),
+        ("answers", _answers(found) if found.answers else None),
     ]
     show(facts(rows))
     if found.degraded is not None:
@@ -100,6 +102,18 @@ def _lag(found: Stats) -> str:
     if not found.index_lag:
         return "none: every chunk is in the index"
     return f"{counted(found.index_lag, 'chunk')} written since, searched one by one (outcrop optimize {found.collection})"
+
+
+def _serving(serving: ServingStats) -> str:
+    parts = [f"circuit breaker {serving.state}", counted(serving.failures, "failure")]
+    if serving.writes_behind is not None:
+        parts.append(f"{counted(serving.writes_behind, 'write')} behind")
+    return ", ".join(parts if serving.reason is None else [*parts, serving.reason])
+
+
+def _answers(found: Stats) -> str:
+    counts = ", ".join(f"{engine} {count:,}" for engine, count in sorted(found.answers.items()))
+    return counts if found.fallback_rate is None else f"{counts} ({found.fallback_rate:.1%} by the fallback)"
 
 
 def _fields(found: Stats) -> str:

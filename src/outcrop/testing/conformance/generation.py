@@ -118,6 +118,8 @@ class Generation:
             self.alive[write.sequence] = kept | {chunk.slot: chunk for chunk in write.upserts}
             if index_too:
                 self.index.apply(write.upserts, write.deletes, write.sequence)
+        if index_too:
+            self.index.follow(PATIENCE_SECONDS)
         return write
 
     def recover(self) -> None:

@@ -32,6 +32,17 @@ class Snapshots(Suite):
         assert answers(snapshot) == before
         assert answers(generation.index.snapshot()) != before
 
+    def test_a_snapshot_names_the_engine_that_answers(self, generations: Generations) -> None:
+        """`engine` is the name of the engine that answers, and `degraded` says why it is another one than was wanted, or is
+        None."""
+        generation = generations.built(items(range(20)))
+        for _ in range(2):
+            snapshot = generation.index.snapshot()
+            assert isinstance(snapshot.engine, str)
+            assert snapshot.engine
+            assert snapshot.degraded is None
+            generation.write(items(range(20, 25)), ["d0"])
+
     def test_a_snapshot_serves_many_threads_at_once(self, generations: Generations) -> None:
         """It never changes, and is safe to use from many threads at once."""
         generation = generations.built(items(range(200)))

@@ -13,6 +13,7 @@ from outcrop.errors import IllegalState, InvalidInput
 from outcrop.testing.conformance import elsewhere
 from outcrop.testing.conformance.generation import (
     DIMENSION,
+    PATIENCE_SECONDS,
     Generation,
     Generations,
     Item,
@@ -102,6 +103,17 @@ class Writing(Suite):
         snapshot = generation.index.snapshot()
         assert snapshot.sequence == 3
         assert snapshot.lexical("basalt", 10, None).slots.tolist() == [generation.slot_of("d3")]
+
+    def test_whoever_has_written_has_what_lags_brought_up_to_date(self, generations: Generations) -> None:
+        """For whoever has just written. Bring up to date what lags behind the rows by design, outside of every lock, for at most so
+        long; whether that is done. An index that `apply` has brought up to date returns True at once."""
+        generation = generations.built(items(range(5)))
+        for number in range(5, 8):
+            generation.write(items(range(number, number + 1)), [f"d{number - 4}"])
+            assert generation.index.follow(PATIENCE_SECONDS) is True
+            assert generation.index.snapshot().degraded is None
+            assert generation.seen() == generation.expected()
+        assert generation.index.follow(0.0) in (True, False)
 
     def test_a_document_of_several_chunks_goes_with_all_of_them(self, generations: Generations) -> None:
         """Take chunks in and slots out, after documents.sqlite has committed their rows."""

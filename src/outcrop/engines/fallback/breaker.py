@@ -1,0 +1,106 @@
+"""A circuit breaker: an engine that keeps failing is left alone for a while, then tried once.
+
+Closed: it is asked. After `failures_max` failures in a row it is open: not asked, for `open_seconds`. Then half-open: one caller
+may ask; success closes it, failure opens it again. (Nygard, "Release It!", 2007.)
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from time import monotonic
+
+from outcrop import forking
+from outcrop.model import BreakerState, Degraded
+
+_log = logging.getLogger("outcrop")
+_PROBED_SECONDS = 1.0
+"""Not all who are let through search, and so find out whether it works."""
+
+
+class Breaker:
+    """The state of one engine for one generation in this process. Safe to use from many threads.
+
+    What changes is logged once, as a record with `event` and `engine`: "engine_failed", "engine_left_alone", "engine_recovered".
+    """
+
+    def __init__(self, engine: str, *, failures_max: int, open_seconds: float, clock: Callable[[], float] = monotonic) -> None:
+        self.engine = engine
+        self._failures_max = failures_max
+        self._open_seconds = open_seconds
+        self._clock = clock
+        self._lock = forking.lock()
+        self._failures = 0
+        self._total = 0
+        self._opened_at: float | None = None
+        self._probing_since: float | None = None
+        self._failure: Degraded | None = None
+
+    @property
+    def failure(self) -> Degraded | None:
+        """Why it failed last and since when it has been failing; None if it works, as far as is known."""
+        return self._failure
+
+    @property
+    def failure_count(self) -> int:
+        """How often it has failed in this process."""
+        return self._total
+
+    @property
+    def state(self) -> BreakerState:
+        """What `allows` would decide by; asking changes nothing."""
+        with self._lock:
+            if self._opened_at is None:
+                return "closed"
+            return "open" if self._clock() < self._opened_at + self._open_seconds else "half-open"
+
+    def allows(self) -> bool:
+        """Whether to ask the engine now. When it is half-open, one caller is let through, and a second later another."""
+        if self._opened_at is None:
+            return True
+        with self._lock:
+            now = self._clock()
+            if self._opened_at is None:
+                return True
+            if now < self._opened_at + self._open_seconds:
+                return False
+            if self._probing_since is not None and now < self._probing_since + _PROBED_SECONDS:
+                return False
+            self._probing_since = now
+            return True
+
+    def succeeded(self) -> None:
+        """It did what it was asked."""
+        if self._failure is None:
+            return
+        with self._lock:
+            was, self._failure = self._failure, None
+            self._failures, self._opened_at, self._probing_since = 0, None, None
+        if was is not None:
+            self._tell("engine_recovered", f"engine {self.engine} serves again", since=was.since)
+
+    def failed(self, reason: str, *, at_once: bool = False) -> bool:
+        """It did not. `at_once`: leave it alone now, whatever it did before. Whether it is left alone from now on."""
+        with self._lock:
+            first, since = self._failure is None, now_utc() if self._failure is None else self._failure.since
+            self._failure = Degraded(reason=reason, since=since)
+            self._failures += 1
+            self._total += 1
+            opens = self._opened_at is not None or at_once or self._failures >= self._failures_max
+            newly = opens and self._opened_at is None
+            if opens:
+                self._opened_at, self._probing_since = self._clock(), None
+        if first:
+            self._tell("engine_failed", f"engine {self.engine} fails: {reason}", reason=reason)
+        if newly:
+            self._tell("engine_left_alone", f"engine {self.engine} is left alone for {self._open_seconds:g} s", reason=reason)
+        return newly
+
+    def _tell(self, event: str, message: str, **values: str) -> None:
+        _log.warning("%s", message, extra={"event": event, "engine": self.engine, **values})
+
+
+def now_utc() -> str:
+    """The time, UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

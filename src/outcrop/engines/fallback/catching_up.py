@@ -1,0 +1,88 @@
+"""Brings the first engine's index to where the rows of the generation are, or builds it anew from them.
+
+One process at a time does it, under a lock of its own, so that neither writers nor searches wait for it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from outcrop import files
+from outcrop.documents import Documents
+from outcrop.engines.protocol import Engine, GenerationIndex, IndexedChunk, IndexSnapshot
+from outcrop.model import Chunk, Recipe
+
+_PAGE = 2_000
+
+
+class Rows(msgspec.Struct, frozen=True, eq=False):
+    """What an index is brought up to: the rows as of `second`, a snapshot of the other engine, which has their vectors.
+
+    `check` is called between pages and raises when nobody wants the work to go on.
+    """
+
+    documents: Documents
+    second: IndexSnapshot
+    check: Callable[[], None]
+
+
+def caught_up(index: GenerationIndex, rows: Rows) -> bool:
+    """Apply what the index lacks of the rows. False if that is not remembered any more: it must be built anew."""
+    behind, until = index.snapshot().sequence, rows.second.sequence
+    if behind >= until:
+        return True
+    if rows.documents.head().purged > behind:
+        return False
+    changes = rows.documents.changes(behind, until=until)
+    if rows.documents.head().purged > behind:  # while this was reading
+        return False
+    pages = [changes.born[start : start + _PAGE] for start in range(0, len(changes.born), _PAGE)]
+    for page in pages[:-1]:  # what it shows meanwhile is not searched, because it is behind
+        rows.check()
+        index.apply(_indexed(page, rows.second), (), behind)
+    rows.check()
+    index.apply(_indexed(pages[-1], rows.second) if pages else [], changes.ended, until)
+    return True
+
+
+def rebuilt(engine: Engine, recipe: Recipe, directory: Path, rows: Rows) -> None:
+    """Build the engine's index anew from the living rows, in the place of what is there."""
+    folder = directory / engine.name
+    with files.storage_errors(folder):
+        for left in directory.glob(f".{engine.name}-*"):  # by a crash
+            shutil.rmtree(left, ignore_errors=True)
+        if folder.exists():
+            aside = directory / f".{engine.name}-{uuid4().hex[:8]}"
+            folder.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+    index = engine.create(recipe, directory)
+    try:
+        for page in _living(rows):
+            rows.check()
+            index.apply(_indexed(page, rows.second), (), rows.second.sequence)
+        index.apply((), (), rows.second.sequence)  # also where nothing is alive, the index is as of this write
+        index.seal()
+    finally:
+        index.close()
+
+
+def _living(rows: Rows) -> Iterator[Sequence[Chunk]]:
+    after = -1
+    while page := rows.documents.chunks(after, at=rows.second.sequence, count=_PAGE):
+        yield page
+        after = page[-1].slot
+
+
+def _indexed(chunks: Sequence[Chunk], second: IndexSnapshot) -> list[IndexedChunk]:
+    vectors: Sequence[NDArray[np.float32] | None] = second.vectors([chunk.slot for chunk in chunks])
+    return [
+        IndexedChunk(slot=chunk.slot, title=chunk.title, text=chunk.text, metadata=chunk.metadata, vector=vector)
+        for chunk, vector in zip(chunks, vectors, strict=True)
+    ]

@@ -1,0 +1,86 @@
+"""Two engines as one: what a generation of mode `production` runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from outcrop.engines.absorb_lock import alone
+from outcrop.engines.fallback.index import LOCK, FallbackIndex, Policy
+from outcrop.engines.protocol import Availability, Engine, GenerationIndex
+from outcrop.errors import Damaged, EngineUnavailable, OutcropError, Repairable
+from outcrop.model import Capabilities, Recipe
+
+__all__ = ["FallbackEngine", "Policy"]
+
+_VERIFY_WAITS_SECONDS = 60.0
+
+
+class FallbackEngine:
+    """Both engines are written, the first is read, and the second answers when the first cannot.
+
+    `first` gives the first engine and raises `EngineUnavailable` while it does not work here; it may work later. `second` must
+    work.
+    """
+
+    def __init__(self, name: str, first: Callable[[], Engine], second: Engine, policy: Policy) -> None:
+        self.name = name
+        self._first = first
+        self._second = second
+        self._policy = policy
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What both can do."""
+        second = self._second.capabilities
+        try:
+            first = self._first().capabilities
+        except OutcropError:
+            return second
+        return Capabilities(
+            filters=first.filters and second.filters,
+            metrics=tuple(metric for metric in first.metrics if metric in second.metrics),
+            index_kinds=tuple(kind for kind in first.index_kinds if kind in second.index_kinds),
+            explains_terms=first.explains_terms,
+        )
+
+    def availability(self) -> Availability:
+        """The second engine's: it works where that does."""
+        return self._second.availability()
+
+    def create(self, recipe: Recipe, directory: Path) -> GenerationIndex:
+        """An empty index in both engines, or in the second alone while the first does not work."""
+        index = self._index(recipe, directory, self._second.create(recipe, directory))
+        index.begin_first()
+        return index
+
+    def open(self, recipe: Recipe, directory: Path) -> GenerationIndex:
+        """The index of an existing generation. Waits for the first engine, but not for ever; the second must open."""
+        index = self._index(recipe, directory, self._second.open(recipe, directory))
+        index.open_first()
+        return index
+
+    def verify(self, recipe: Recipe, directory: Path) -> None:
+        """Verify both. What the first engine has can be built anew from the rows: damage there is `Repairable`."""
+        self._second.verify(recipe, directory)
+        try:
+            with alone(directory / LOCK, _VERIFY_WAITS_SECONDS):  # it may be being built anew
+                self._first().verify(recipe, directory)
+        except EngineUnavailable:
+            return
+        except Damaged as error:
+            raise Repairable(
+                f"{error.message.rstrip('.')}. The built-in index is as it was written, and serves where there is a fallback;"
+                " outcrop repair builds the LanceDB index anew from the documents.",
+                path=error.values.get("path"),
+            ) from error
+
+    def drop(self, recipe: Recipe, directory: Path) -> None:
+        """Remove what either engine keeps elsewhere."""
+        self._second.drop(recipe, directory)
+        with suppress(EngineUnavailable):
+            self._first().drop(recipe, directory)
+
+    def _index(self, recipe: Recipe, directory: Path, second: GenerationIndex) -> FallbackIndex:
+        return FallbackIndex(directory, recipe, second, first_engine=self._first, policy=self._policy)
