@@ -185,7 +185,7 @@ def test_verify_tells_of_damage_in_either_index_and_sets_aside_for_the_built_in_
     part = next((generation(kb) / "parts").rglob("vectors.f32"))
     part.write_bytes(bytes(part.stat().st_size))
     with opened(kb) as collection, suppress(outcrop.OutcropError):
-        (report,) = collection.verify()
+        report, _ = collection.verify()
         assert "vectors.f32" in str(report.fault)
 
 
