@@ -58,6 +58,9 @@ class Point(msgspec.Struct, frozen=True):
         return f"{self.setting}: {self.fault}" + (f", then at {self.again}" if self.again is not None else "")
 
 
+_NEVER_FORKED = ("lancedb", "lance", "pyarrow")  # they have threads of their own: each child imports them itself
+
+
 def warm(library: ctypes.CDLL, setting: Setting, folder: Path) -> None:
     """Import here what a workload imports late, so that no child has to. A workload that fails is told of later."""
     before = set(sys.modules)
@@ -71,6 +74,8 @@ def warm(library: ctypes.CDLL, setting: Setting, folder: Path) -> None:
 
     _forked(whole, folder)
     for name in names.read_text().split():
+        if name.partition(".")[0] in _NEVER_FORKED:
+            continue
         with contextlib.suppress(ImportError):  # parts of packages that are made when something else is imported
             importlib.import_module(name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,14 @@ def sweep(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(("seed", "symlinks"), [("0", "auto"), ("2", "never")])
 def test_after_a_crash_anywhere_a_collection_opens_and_has_lost_nothing(seed: str, symlinks: str) -> None:
     chosen = ("--points", "30", "--seeds", "1", "--first-seed", seed, "--symlinks", symlinks, "--length", "9")
+    done = sweep(*chosen, "--proof-points", "0")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("lancedb") is None, reason="LanceDB is not installed here")
+def test_nothing_is_lost_either_where_lancedb_is_written_too() -> None:
+    chosen = ("--points", "16", "--seeds", "1", "--symlinks", "auto", "--length", "6", "--mode", "production")
     done = sweep(*chosen, "--proof-points", "0")
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -34,18 +34,26 @@ class Setting(msgspec.Struct, frozen=True):
     symlinks: str
     length: int = 18
     without: tuple[str, ...] = ()  # operations that are left out
+    mode: str = "test"  # or "production": LanceDB is written too
 
     @property
     def embedder(self) -> str:
         return EMBEDDERS[self.seed % len(EMBEDDERS)]
 
     def __str__(self) -> str:
-        return f"seed {self.seed}, symlinks {self.symlinks}"
+        return f"seed {self.seed}, symlinks {self.symlinks}{'' if self.mode == 'test' else f', mode {self.mode}'}"
 
     def config(self) -> Config:
-        return Config.test(
-            symlinks=self.symlinks, tail_chunks_max=12, batch_documents=5, kept_generations=KEPT_GENERATIONS, kept_days=0.0
-        )
+        small: dict[str, Any] = {
+            "tail_chunks_max": 12,
+            "batch_documents": 5,
+            "kept_generations": KEPT_GENERATIONS,
+            "kept_days": 0.0,
+        }
+        if self.mode == "test":
+            return Config.test(symlinks=self.symlinks, **small)  # type: ignore[arg-type]
+        patient: dict[str, Any] = {"background": False, "breaker_open_seconds": 0.0, "lancedb_apply_seconds": 20.0}
+        return Config.production(symlinks=self.symlinks, **small, **patient)  # type: ignore[arg-type]
 
 
 def missing() -> list[str]:
