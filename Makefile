@@ -3,18 +3,30 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+EXTRAS := all,dev
+# The built-in engine alone ("MVP"): every extra but lancedb.
+MVP_VENV := .venv-mvp
+MVP_READY := $(MVP_VENV)/.ready
+MVP_EXTRAS := static,minilm,openai,arrow,pandas,html,zstd,eval,dev
+MVP_PART := tests/test_without_lancedb.py tests/test_search.py tests/test_config.py tests/builds tests/writes tests/cli \
+  tests/engines/test_builtin_conformance.py tests/engines/test_lancedb_availability.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash stress lint format bench docs eval wheel clean
+.PHONY: help demo test test-mvp crash stress compat lint format bench docs eval wheel clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 
 demo: $(READY) ## build, search, promote and roll back a collection made of this project's own documentation
 	@$(BIN)/outcrop demo
 
 test: $(READY) ## run every test, the examples in docstrings and documentation, and the packaging check
 	$(BIN)/python -m pytest -q -n auto --dist worksteal $(ARGS)
+	$(if $(ARGS),,@$(MAKE) --no-print-directory test-mvp ARGS="$(MVP_PART)")
+
+test-mvp: $(MVP_READY) ## run everything that needs no LanceDB where LanceDB is not installed
+	@$(MVP_VENV)/bin/python -c 'import lancedb' 2>/dev/null && { echo "lancedb can be imported in $(MVP_VENV): remove that folder" >&2; exit 1; } || true
+	TESTED_WITHOUT=lancedb $(MVP_VENV)/bin/python -m pytest -q -n auto --dist worksteal $(ARGS)
 
 crash: $(READY) ## prove that no crash loses a write: faults under the process, power cuts, every sync left out in turn
 	$(BIN)/python -m tests.crash.sweep $(ARGS)
@@ -22,6 +34,9 @@ crash: $(READY) ## prove that no crash loses a write: faults under the process, 
 stress: $(READY) ## readers and a writer beside 200 promotions and rollbacks, with links and with the pointer file
 	$(BIN)/python -m tests.stress.stress $(ARGS)
 	$(BIN)/python -m tests.stress.stress --symlinks never $(ARGS)
+
+compat: $(READY) ## find out which releases of LanceDB and PyArrow work, and write docs/compatibility.md (slow)
+	$(BIN)/python -m tests.compat.matrix $(ARGS)
 
 lint: $(READY) ## check format, style, types and layers
 	$(BIN)/ruff format --check .
@@ -48,12 +63,19 @@ wheel: $(READY) ## build the wheel and the source distribution into dist/
 clean: ## remove the virtual environment, caches and build results
 	rm -rf $(VENV) dist build .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-# Set up once; again when a dependency changes.
-$(READY): pyproject.toml constraints.txt
+# Set up once; again when a dependency changes. $(call set_up,folder,extras)
+define set_up
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "Outcrop needs Python 3.11 or later; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	@test -x $(1)/bin/python || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "'$(PYTHON)' cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@test -x $(BIN)/python || { echo "Setting up $(VENV) (once, a few minutes on a slow line)"; $(PYTHON) -m venv $(VENV); }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
+	@test -x $(1)/bin/python || { echo "Setting up $(1) (once, a few minutes on a slow line)"; $(PYTHON) -m venv $(1); }
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(2)]'
 	@touch $@
+endef
+
+$(READY): pyproject.toml constraints.txt
+	$(call set_up,$(VENV),$(EXTRAS))
+
+$(MVP_READY): pyproject.toml constraints.txt
+	$(call set_up,$(MVP_VENV),$(MVP_EXTRAS))

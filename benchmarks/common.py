@@ -35,7 +35,7 @@ QUICK_COUNT = 20_000
 BUCKET_COUNT = 1000
 COLLECTION = "bench"
 _TEXT_FOLDERS = ("debian_packages", "wordnet")
-_PACKAGES = ("outcrop", "faiss-cpu", "tantivy", "numpy", "msgspec", "ir-measures")
+_PACKAGES = ("outcrop", "faiss-cpu", "tantivy", "numpy", "msgspec", "ir-measures", "lancedb", "pyarrow")
 _COMPLETE = "complete.json"
 
 

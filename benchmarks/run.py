@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from benchmarks import build, latency, opening, promotion, recall, writes
+from benchmarks import build, engines, latency, opening, promotion, recall, writes
 from benchmarks.common import Result, Settings, environment, settings
 
 BENCHMARKS: dict[str, Callable[[Settings], Result]] = {
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[Settings], Result]] = {
     "build": build.measure,
     "promotion": promotion.measure,
     "writes": writes.measure,
+    "engines": engines.measure,
 }
 
 

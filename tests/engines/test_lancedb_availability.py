@@ -59,6 +59,7 @@ def test_it_works_here_and_that_is_remembered_on_disk(tmp_path: Path, monkeypatc
     ],
 )
 def test_a_library_that_does_not_work_says_why(standing_in: Path, module: str, source: str, said: str) -> None:
+    pytest.importorskip("lancedb")
     (standing_in / f"{module}.py").write_text(source)
     found = probing.availability()
     assert not found.available
@@ -89,6 +90,7 @@ def test_without_the_package_nothing_is_tried(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(("name", "old"), [("pyarrow", "14.0.2"), ("lancedb", "0.29.1")])
 def test_an_old_version_is_named_with_the_wanted_one(name: str, old: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lancedb")
     installed = {"lancedb": "0.40.0", "pyarrow": "26.0.1"} | {name: old}
     monkeypatch.setattr(probing, "_version", installed.get)
     found = probing.availability()

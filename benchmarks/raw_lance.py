@@ -1,0 +1,108 @@
+"""LanceDB without Outcrop: one table with a full-text and a vector index, searched as its documentation recommends.
+
+The settings are the best that were found for these texts (docs/benchmarks.md lists what was tried): `ivf_flat` with as many
+partitions and probes as Outcrop's engine has, indexes in memory before the first query, only the columns that are shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from outcrop import Document, Embedder
+
+SHOWN = ["id", "title", "text"]
+_NAME, _SEARCHED, _VECTOR = "texts", "searched", "vector"
+_BATCH = 5000
+
+
+class Partitions(NamedTuple):
+    """How many there are, and how many a query looks into."""
+
+    nlist: int
+    nprobe: int
+
+
+class RawLance:
+    """The table in a folder, through the synchronous and the asynchronous interface."""
+
+    def __init__(self, folder: Path, partitions: Partitions) -> None:
+        import lancedb
+        from lancedb.rerankers import RRFReranker
+
+        self._partitions = partitions
+        self._reranker = RRFReranker()
+        self._table = lancedb.connect(folder).open_table(_NAME)
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._async_table = self._waited(_opened(folder))
+        for index in self._table.list_indices():
+            self._table.prewarm_index(index.name)
+
+    def lexical(self, text: str, k: int = 10) -> list[dict[str, Any]]:
+        """The best `k` rows by BM25."""
+        return self._waited(self._rows(self._async_table.query().nearest_to_text(text, columns=_SEARCHED), k))
+
+    def nearest(self, vector: NDArray[np.float32], k: int = 10) -> list[dict[str, Any]]:
+        """The nearest `k` rows."""
+        return self._waited(self._rows(self._probing(self._async_table.query().nearest_to(vector)), k))
+
+    def hybrid(self, text: str, vector: NDArray[np.float32], depth: int = 10) -> list[dict[str, Any]]:
+        """Ten rows, of `depth` of each leg, ordered by LanceDB's own reciprocal rank fusion."""
+        query = self._probing(self._async_table.query().nearest_to(vector)).nearest_to_text(text, columns=_SEARCHED)
+        return self._waited(self._rows(query.rerank(self._reranker), depth))[:10]
+
+    def hybrid_synchronous(self, text: str, vector: NDArray[np.float32]) -> list[dict[str, Any]]:
+        """The same through the interface that the documentation's examples use first."""
+        query = self._table.search(query_type="hybrid", vector_column_name=_VECTOR, fts_columns=_SEARCHED)
+        query = query.vector(vector).text(text).distance_type("dot").nprobes(self._partitions.nprobe)
+        found: list[dict[str, Any]] = query.rerank(self._reranker).select(SHOWN).limit(10).to_list()
+        return found
+
+    def _probing(self, query: Any) -> Any:
+        return query.distance_type("dot").nprobes(self._partitions.nprobe)
+
+    async def _rows(self, query: Any, k: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = await query.select(SHOWN).limit(k).to_list()
+        return found
+
+    def _waited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+def build(folder: Path, documents: Iterator[Document], embedder: Embedder, nlist: int) -> None:
+    """Embed the documents, add them to a new table, and build both indexes."""
+    import lancedb
+    import pyarrow as pa
+    from lancedb.index import FTS, IvfFlat
+
+    dimension = len(embedder.embed_query("a"))
+    schema = pa.schema([(name, pa.string()) for name in (*SHOWN, _SEARCHED)] + [(_VECTOR, pa.list_(pa.float32(), dimension))])
+    table = lancedb.connect(folder).create_table(_NAME, schema=schema)
+    while batch := list(islice(documents, _BATCH)):
+        searched = [searched_text(one) for one in batch]
+        vectors = embedder.embed_documents(searched)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        columns = [[one.id for one in batch], [one.title for one in batch], [one.text for one in batch], searched]
+        table.add(pa.table([*columns, pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dimension)], schema=schema))
+    table.create_index(_SEARCHED, config=FTS(stem=True, remove_stop_words=True, with_position=False))
+    table.create_index(_VECTOR, config=IvfFlat(distance_type="dot", num_partitions=nlist))
+    table.optimize()
+
+
+def searched_text(document: Document) -> str:
+    """Title and text, as Outcrop embeds them too."""
+    return f"{document.title}\n{document.text}" if document.title else document.text
+
+
+async def _opened(folder: Path) -> Any:
+    import lancedb
+
+    return await (await lancedb.connect_async(folder)).open_table(_NAME)
