@@ -1,7 +1,7 @@
 """LanceDB without Outcrop: one table with a full-text and a vector index, searched as its documentation recommends.
 
-The settings are the best that were found for these texts (docs/benchmarks.md lists what was tried): `ivf_flat` with as many
-partitions and probes as Outcrop's engine has, indexes in memory before the first query, only the columns that are shown.
+`ivf_flat` with as many partitions and probes as Outcrop's engine has, indexes in memory before the first query (`prewarm_index`),
+only the columns that are shown.
 """
 
 from __future__ import annotations

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from outcrop.engines.builtin import BuiltinEngine
 from outcrop.engines.fallback import FallbackEngine, Policy
 from outcrop.engines.lancedb import LanceEngine
 from outcrop.testing.conformance import EngineSuite, not_possible_upstream
+
+pytest.importorskip("lancedb")
 
 
 class TestFallback(EngineSuite):
