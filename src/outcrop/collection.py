@@ -265,7 +265,7 @@ class Collection:
         Raises `UnknownGeneration`, `Damaged`, `GateFailed`, `CatchUpFailed`, `CollectionLocked`; nothing is changed then.
         """
         self._check_open(writes=True)
-        self._restore_pointer()
+        promotion.restore_pointer(self._stage)
         judge = partial(gating.judge, self._stage, self._shared.executor, gate, forced=force)
         change = Change(name=catalog.find(self._folder, generation), kind="promote", forced=force, judge=judge)
         return promotion.make_active(self._stage, change) or catalog.info(self._folder, change.name)
@@ -292,7 +292,7 @@ class Collection:
         self._check_open(writes=not dry_run)
         if dry_run:
             return promotion.plan(self._stage, self._rollback_target(to))
-        self._restore_pointer()
+        promotion.restore_pointer(self._stage)
         while True:
             name = self._rollback_target(to)
             done = promotion.roll_back(self._stage, name, only_if_previous=to is None, lexically=allow_lexical)
@@ -325,6 +325,8 @@ class Collection:
         Nothing that any process has open is removed. Raises `CollectionLocked`, `StorageFailed`.
         """
         self._check_open(writes=not dry_run)
+        if not dry_run:
+            promotion.restore_pointer(self._stage)
         return maintenance.collect(self._stage, dry_run=dry_run)
 
     def verify(self, generation: GenerationLike | None = None) -> tuple[VerifyReport, ...]:
@@ -448,8 +450,7 @@ class Collection:
             raise Closed(f"collection {self.name!r} is closed", collection=self.name)
         if writes and self._shared.read_only:
             raise ReadOnly(f"collection {self.name!r} was opened with read_only=True", collection=self.name)
-        if writes:
-            self._check_same()
+        self._check_same()
 
     def _check_same(self) -> None:
         """Raise `Closed` if the collection was dropped, also if another one has its name now."""
@@ -482,13 +483,6 @@ class Collection:
 
     def _rescue(self, name: GenerationName, error: Damaged) -> StandIn | None:
         return quarantine.rescue(self._stage, name, error, read_only=self._shared.read_only)
-
-    def _restore_pointer(self) -> None:
-        """Where the pointer was lost, have it lead again to where it led: history and rollbacks depend on it."""
-        if pointer.is_missing(self._folder):
-            opened = self._openings.pin_active()
-            if opened is not None:
-                opened.unpin()
 
     def _rollback_target(self, to: GenerationLike | None) -> GenerationName:
         return promotion.previous(self._folder) if to is None else catalog.find(self._folder, to)

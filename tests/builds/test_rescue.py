@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,7 +16,8 @@ import outcrop
 from outcrop import Collection, Config, Database, Document, Gate, Piece
 from outcrop.builds import quarantine
 from outcrop.embedding import HashingEmbedder
-from outcrop.errors import Damaged, EmbedderGone, GateFailed, OutcropError, StorageFailed, WritesMissing
+from outcrop.errors import CollectionLocked, Damaged, EmbedderGone, GateFailed, OutcropError, StorageFailed, WritesMissing
+from outcrop.generations import locks
 from outcrop.generations.journal import Journal
 
 ANYTHING = Gate(vanished_share_max=1.0)
@@ -90,6 +92,52 @@ def test_one_that_is_older_than_the_journal_is_passed_over(db: Database) -> None
     damage(rocks)
     with reopened(db) as again:
         assert again.collection("rocks").search("gabbro").generation == 3
+
+
+def test_what_passes_is_no_reason_to_take_a_worse_one(db: Database) -> None:
+    rocks = db.create_collection("rocks", embedder="none")
+    first = rocks.build(documents(50), promote=True)
+    rocks.promote(rocks.build(documents(50)))
+    rocks.build(documents(2))
+    damage(rocks)
+    with reopened(db) as again, locks.applying(Path(first.path), 0), pytest.raises(CollectionLocked):
+        again.collection("rocks").search("granite")
+    with outcrop.open(db.path, config=Config.test()) as again:
+        assert again.collection("rocks").search("granite").generation == 1
+
+
+def test_rescues_that_come_to_nothing_are_not_tried_by_every_search(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    rocks = db.create_collection("rocks", embedder="none")
+    rocks.build(documents(3), promote=True)
+    damage(rocks)
+    rescued: list[int] = []
+    real = quarantine.rescue
+    monkeypatch.setattr(quarantine, "rescue", lambda *a, **k: (rescued.append(1), real(*a, **k))[1])
+    with reopened(db) as again:
+        for _ in range(5):
+            with pytest.raises(Damaged):
+                again.collection("rocks").search("granite")
+    assert len(rescued) == 1
+
+
+def test_an_index_that_is_ahead_of_its_documents_is_damage(db: Database, tmp_path: Path) -> None:
+    """The folder was copied while it was written: the documents first, the text index later."""
+    rocks = db.create_collection("rocks", embedder="none")
+    rocks.build(documents(3), promote=True)
+    db.close()
+    shutil.copytree(db.path, tmp_path / "copy", symlinks=True)
+    with outcrop.open(db.path, config=Config.test()) as writing:
+        writing.collection("rocks").upsert(Document("late", "gabbro"))
+    text = next((db.path / "rocks" / "generations").glob("*/builtin/text"))
+    there = tmp_path / "copy" / text.relative_to(db.path)
+    shutil.rmtree(there)
+    shutil.copytree(text, there)
+    with outcrop.open(tmp_path / "copy", config=Config.test()) as copied:
+        collection = copied.collection("rocks")
+        (report, _) = collection.verify()
+        assert not report.healthy
+        with pytest.raises(Damaged, match="copied while it was written"):
+            collection.upsert(Document("other", "chalk"))
 
 
 def test_one_that_a_gate_refused_never_serves(db: Database) -> None:

@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from outcrop.engines.lancedb import probing
 
-probing.LANCEDB_MIN = probing.PYARROW_MIN = (0,)
+
+def pytest_configure() -> None:
+    probing.LANCEDB_MIN = probing.PYARROW_MIN = (0,)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pytest
 
 import outcrop
 from outcrop import Collection, Config, Document, Gate
-from outcrop.errors import Closed, Damaged, NoActiveGeneration
+from outcrop.errors import Closed, Damaged, GateFailed, NoActiveGeneration
+from outcrop.generations import pointer
 from outcrop.generations.journal import Journal
 
 ANYTHING = Gate(vanished_share_max=1.0)
@@ -60,13 +63,43 @@ def test_a_database_that_is_open_read_only_answers_and_changes_nothing(rocks: Co
     assert rocks.count() == 6
 
 
-def test_it_is_not_begun_anew_where_the_generation_is_gone_too(rocks: Collection, tmp_path: Path) -> None:
-    for one in rocks.generations():
-        if one.number == 2:
-            Path(one.path).rename(tmp_path / "elsewhere")
-    for attempt in (lambda: rocks.search("basalt"), lambda: rocks.upsert(Document("new", "schist"))):
-        with pytest.raises(outcrop.OutcropError, match="no generation 2"):
-            attempt()
+def test_where_the_generation_is_gone_too_the_newest_healthy_one_serves(rocks: Collection, tmp_path: Path) -> None:
+    Path(rocks._folder.generation(rocks._folder.names()[1])).rename(tmp_path / "elsewhere")
+    hits = rocks.search("granite")
+    assert (hits.generation, len(hits)) == (1, 5)
+    assert hits.degraded
+    rocks.upsert(Document("new", "schist"))
+    assert rocks.count() == 6
+
+
+@pytest.mark.usefixtures("rocks")
+def test_garbage_is_collected_as_if_the_pointer_were_there(tmp_path: Path) -> None:
+    config = Config.test(kept_generations=0, kept_days=0)
+    with outcrop.open(tmp_path / "kb", config=config) as db:
+        collection = db.collection("rocks")
+        assert [item.generation for item in collection.gc(dry_run=True).removed] == [1]
+        assert [item.generation for item in collection.gc().removed] == [1]
+        assert (collection.count(), collection.active.number) == (6, 2)  # type: ignore[union-attr]
+
+
+def test_a_named_promotion_asks_its_gate_whatever_else_is_wrong(rocks: Collection) -> None:
+    (Path(rocks.generations()[1].path) / "manifest.json").write_text("{")
+    with pytest.raises(GateFailed):
+        rocks.promote(3, gate=Gate(documents_min=10, vanished_share_max=1.0))
+    assert "quarantine" not in [one.kind for one in rocks.history()]
+
+
+def test_many_searches_that_meet_a_lost_pointer_to_damage_all_come_back(rocks: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = pointer.swap
+    monkeypatch.setattr(pointer, "swap", lambda *a, **k: (time.sleep(0.1), real(*a, **k))[1])
+    (Path(rocks.generations()[1].path) / "manifest.json").write_text("{")
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(rocks.search("granite").generation), daemon=True) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert found == [1] * 8
 
 
 def test_a_collection_in_which_nothing_was_ever_promoted_is_as_before(tmp_path: Path) -> None:

@@ -149,10 +149,10 @@ def keep_up(stage: Stage, upkeep: Upkeep) -> None:
                 apply_pending(stage.journal, stage.live(opened))
         opened.index.follow(stage.config.lancedb_apply_seconds)
         _tidy(stage, opened)
-    with _each_by_itself():
-        if stage.journal.size_bytes() > stage.config.journal_bytes_max:
-            _bound_the_journal(stage)
     with upkeep.unattended():  # it may embed, and so wait for somebody's endpoint
+        with _each_by_itself():
+            if stage.journal.size_bytes() > stage.config.journal_bytes_max:
+                _bound_the_journal(stage)
         for name in stage.openings.warm():
             if not upkeep.closed:
                 _keep_warm(stage, name)
@@ -204,12 +204,18 @@ def _trimmed_enough(stage: Stage, *, without: Collection[GenerationName] = ()) -
 
 
 def _let_go_of_the_journal(stage: Stage, name: GenerationName) -> None:
-    """Catch a kept generation up; if that cannot be, give it up."""
+    """Catch a kept generation up; if that cannot be, give it up. An endpoint that does not answer gets a second chance, later."""
+    rested = stage.resting.get(name)
+    if rested is not None and time.monotonic() < rested:
+        return
     try:
         with stage.opened(name) as (_, live):
             catch_up(stage.journal, live)
         _log.warning("the journal has grown beyond journal_bytes_max: generation %d was caught up", name.number)
     except OutcropError as error:
+        if isinstance(error, EMBEDDING_ERRORS) and rested is None:
+            stage.resting[name] = time.monotonic() + _RESTING_SECONDS
+            return
         stage.openings.let_go(name)  # what any process has open, this one too, is not removed
         removed = collecting.give_up(stage.folder, stage.config, name).removed
         outcome = "it is given up" if removed else "it is open in a process and cannot be given up yet"

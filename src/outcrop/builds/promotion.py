@@ -6,6 +6,7 @@ left is applied and the pointer swapped: that swap is the one commit point, and 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
@@ -33,6 +34,7 @@ from outcrop.writes.accepting import Live
 from outcrop.writes.catching_up import catch_up, check_reachable, is_simple, lag
 from outcrop.writes.fitting import EMBEDDING_ERRORS
 
+_log = logging.getLogger("outcrop")
 Kind = Literal["promote", "rollback", "quarantine"]
 Outcome = Literal["active", "unwanted", "other active"]
 _ENTRIES_UNDER_LOCK_MAX = 200
@@ -53,6 +55,17 @@ class Change(msgspec.Struct, frozen=True, eq=False):
     lexically: bool = False
     judge: Callable[[OpenGeneration], str | None] = lambda _: None
     still_wanted: Callable[[], bool] = lambda: True
+
+
+def restore_pointer(stage: Stage) -> None:
+    """Where the pointer was lost, have it lead again to where the journal says that it led; nothing else."""
+    if not pointer.is_missing(stage.folder):
+        return
+    with stage.writing():
+        name = catalog.active_or_none(stage.folder)
+        if name is not None and pointer.is_missing(stage.folder):
+            pointer.swap(stage.folder, name, symlinks=stage.config.symlinks == "auto")
+            _log.error("%s It was restored.", pointer.lost(stage.folder, name))
 
 
 def make_active(stage: Stage, change: Change) -> GenerationInfo | None:

@@ -11,18 +11,30 @@ from pathlib import Path
 import msgspec
 
 from outcrop import files
-from outcrop.builds.promotion import Change, make_active
+from outcrop.builds.promotion import Change, make_active, restore_pointer
 from outcrop.builds.stage import Stage
 from outcrop.documents import Documents
 from outcrop.engines import registry
-from outcrop.errors import Damaged, OutcropError, UnsupportedFormat
+from outcrop.errors import (
+    Damaged,
+    EmbedderGone,
+    EngineUnavailable,
+    InvalidConfig,
+    OutcropError,
+    UnknownGeneration,
+    UnsupportedFormat,
+    WritesMissing,
+)
 from outcrop.generations import catalog, checks, manifest, pointer
 from outcrop.generations.journal import now
 from outcrop.generations.layout import QUARANTINED, REFUSED, GenerationName
 from outcrop.model import Degraded, GenerationInfo
 from outcrop.retrieval.openings import StandIn
+from outcrop.writes.fitting import EMBEDDING_ERRORS
 
 _log = logging.getLogger("outcrop")
+_UNFIT = (Damaged, WritesMissing, InvalidConfig, EmbedderGone, EngineUnavailable, UnknownGeneration, *EMBEDDING_ERRORS)
+"""What keeps a generation from taking a damaged one's place for good. A lock or a full disk passes: no reason for a worse one."""
 
 
 class _Marker(msgspec.Struct, frozen=True):
@@ -54,14 +66,14 @@ def rescue(stage: Stage, name: GenerationName, error: Damaged, *, read_only: boo
     for candidate in _candidates(stage, name):
         try:
             checks.check(stage.folder.generation(candidate), stage.config)
-        except OutcropError as unfit:
+        except _UNFIT as unfit:
             _log.warning("generation %d cannot stand in: %s", candidate.number, unfit)
             continue
         _mark(stage, name, str(confirmed))
         still_damaged = partial(_is_active, stage, name)
         try:
             made = make_active(stage, Change(name=candidate, kind="quarantine", lexically=True, still_wanted=still_damaged))
-        except OutcropError as unfit:
+        except _UNFIT as unfit:
             _log.warning("generation %d cannot stand in: %s", candidate.number, unfit)
             continue
         if made is None:
@@ -83,10 +95,7 @@ def _pointed_to_again(stage: Stage, name: GenerationName, error: Damaged, *, rea
     if read_only:
         _log.error("%s", error)
         return StandIn(name=name, degraded=Degraded(reason=error.message, since=now()))
-    with stage.writing():
-        if pointer.is_missing(stage.folder):
-            pointer.swap(stage.folder, name, symlinks=stage.config.symlinks == "auto")
-            _log.error("%s It was restored.", error)
+    restore_pointer(stage)
     return None
 
 

@@ -146,8 +146,10 @@ class Documents:
         """The id of every document that was there and is not any more, in the order of the ids. Read in one transaction."""
         with self._reading() as connection:
             for (document_id,) in connection.execute(
-                "SELECT DISTINCT id FROM documents a WHERE died IS NOT NULL"
-                " AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.id = a.id AND b.died IS NULL) ORDER BY id"
+                "SELECT id FROM documents a WHERE died IS NOT NULL"
+                " AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.id = a.id AND b.died IS NULL)"
+                " UNION SELECT id FROM gone g WHERE NOT EXISTS (SELECT 1 FROM documents b WHERE b.id = g.id AND b.died IS NULL)"
+                " ORDER BY id"
             ):
                 yield document_id
 

@@ -10,7 +10,7 @@ import msgspec
 
 from outcrop import files
 from outcrop.documents import Documents, Head
-from outcrop.errors import Damaged, UnknownGeneration
+from outcrop.errors import Damaged, StorageFailed, UnknownGeneration
 from outcrop.generations import manifest, pointer
 from outcrop.generations.journal import Journal, Promotion
 from outcrop.generations.layout import MANIFEST, QUARANTINED, CollectionFolder, GenerationName
@@ -64,10 +64,11 @@ def is_usable(folder: CollectionFolder, name: GenerationName) -> bool:
 
 
 def active_or_none(folder: CollectionFolder) -> GenerationName | None:
-    """The active generation's name; None also where the pointer cannot be read. For whoever mends or only shows."""
+    """The active generation's name, also where the pointer was lost; None where it cannot be read. For who mends or only shows."""
     try:
-        return pointer.read(folder)
-    except Damaged:
+        name = pointer.read(folder)
+        return last_promoted(folder) if name is None else name
+    except (Damaged, StorageFailed):
         return None
 
 
@@ -113,9 +114,10 @@ def done_promotions(folder: CollectionFolder) -> list[Promotion]:
 
 
 def last_promoted(folder: CollectionFolder) -> GenerationName | None:
-    """The generation that the last promotion made active, as the journal says; None if nothing was ever promoted."""
-    done = done_promotions(folder)
-    return find(folder, done[-1].generation) if done else None
+    """The generation that the last promotion made active, as the journal says, even if it is gone; None if there was none."""
+    journal = Journal(folder.journal)
+    done = [one for one in journal.promotions() if one.done_at is not None]
+    return journal.name_of(done[-1].generation) if done else None
 
 
 def _info(

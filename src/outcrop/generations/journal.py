@@ -223,6 +223,12 @@ class Journal:
             raise Damaged(f"{self.path}: no number was given out", path=self.path)
         return GenerationName(number=number, uuid=uuid)
 
+    def name_of(self, number: int) -> GenerationName | None:
+        """The name that was given out with this number, whether or not the generation is there."""
+        with self._reading() as connection:
+            found = connection.execute("SELECT uuid FROM generations WHERE number = ?", (number,)).fetchone()
+        return None if found is None else GenerationName(number=number, uuid=found[0])
+
     def intend(self, generation: int, previous: int | None, kind: str, *, source: str, forced: bool = False) -> int:
         """Record that a promotion is about to happen; its id."""
         with self._writing() as connection, transaction(connection):

@@ -71,6 +71,7 @@ def situation(folder: CollectionFolder, config: Config, *, building: bool) -> Si
     """Read what the decisions depend on. `building`: whether somebody else holds the build lock."""
     try:
         active, readable_pointer = pointer.read(folder), True
+        active = catalog.last_promoted(folder) if active is None else active
     except Damaged:
         active, readable_pointer = None, False
     return Situation(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from threading import get_ident
 
 import numpy as np
@@ -23,8 +24,25 @@ from outcrop.generations.manifest import Manifest
 from outcrop.model import EmbedderIdentity
 
 _CUSTOM = "custom:"
-_read_at: dict[str, list[int]] = {}
-"""For each generation's folder the writes as of which its documents are being read in this process, by whatever handle."""
+
+
+class _Readings:
+    """For each generation's folder the writes as of which its documents are being read in this process, by whatever handle."""
+
+    def __init__(self) -> None:
+        self._of: dict[Path, list[int]] = {}
+        forking.in_child(self, _Readings.forget)
+
+    def of(self, directory: Path) -> list[int]:
+        return self._of.setdefault(directory.resolve(), [])
+
+    def forget(self) -> None:
+        """What the parent reads, a child does not."""
+        for found in self._of.values():
+            found.clear()
+
+
+_readings = _Readings()
 
 
 class OpenGeneration:
@@ -57,7 +75,7 @@ class OpenGeneration:
         self._writer: DocumentsWriter | None = None
         self._lock = forking.lock()
         self._pins: list[int] = []  # the threads that search
-        self._read_at = _read_at.setdefault(str(directory), [])
+        self._read_at = _readings.of(directory)
         self._retired = False
         forking.in_child(self, OpenGeneration._begin_child)
 
@@ -123,7 +141,8 @@ class OpenGeneration:
         try:
             yield
         finally:
-            self._read_at.remove(sequence)
+            if sequence in self._read_at:  # not in a child that was forked meanwhile
+                self._read_at.remove(sequence)
 
     @property
     def readings(self) -> tuple[int, ...]:

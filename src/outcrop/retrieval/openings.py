@@ -31,6 +31,7 @@ _OTHERS_OPEN_MAX = 4
 _WATCH_SECONDS = 0.1
 _IDLE_SECONDS = 30.0
 _RESCUES_MAX = 2
+_FAILED_SECONDS = 3.0
 _INTENT_SECONDS_MAX = 3600.0
 
 
@@ -68,6 +69,7 @@ class Openings:
         self._rescuing = forking.lock()
         self._current: tuple[str | None, OpenGeneration] | None = None
         self._standing_in = False
+        self._rescue_failed: tuple[str | None, float, OutcropError] | None = None
         self._others: dict[GenerationName, OpenGeneration] = {}
         self._used_at: dict[GenerationName, float] = {}
         self._watched_by: int | None = None
@@ -180,16 +182,27 @@ class Openings:
                 return self._active(rescues)
             if rescues >= _RESCUES_MAX:
                 raise
-            with self._rescuing:  # one at a time: the others find what it came to
-                if pointer.read_raw(self._active_path) != target:
-                    return self._active(rescues)
-                stand_in = self._rescue(name, error)
+            stand_in = self._rescued(target, name, error)
             if stand_in is None:
                 return self._active(rescues + 1)
             opened = self._other(stand_in.name)
         self._become_current(target, opened, None if stand_in is None else stand_in.degraded)
         self._standing_in = stand_in is not None
         return opened
+
+    def _rescued(self, target: str | None, name: GenerationName, error: Damaged) -> StandIn | None:
+        """Rescue, one at a time: the others find what it came to, also for some seconds that it came to nothing."""
+        with self._rescuing:
+            if pointer.read_raw(self._active_path) != target:
+                return None
+            failed = self._rescue_failed
+            if failed is not None and failed[0] == target and monotonic() < failed[1] + _FAILED_SECONDS:
+                raise failed[2]
+            try:
+                return self._rescue(name, error)
+            except OutcropError as unrescued:
+                self._rescue_failed = target, monotonic(), unrescued
+                raise
 
     def _named(self, target: str | None) -> GenerationName | None:
         """The generation that is active, also where the pointer to it was lost; None if nothing was ever promoted."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from outcrop.documents import Applied, DocumentRow, Documents, DocumentsWriter
 from outcrop.engines.protocol import GenerationIndex, IndexedChunk, IndexSnapshot
+from outcrop.errors import Damaged
 from outcrop.model import Chunk, Recipe
 from outcrop.writes.outcomes import Outcome, Patch, Put, patched
 from outcrop.writes.preparing import PreparedDocument
@@ -56,8 +57,14 @@ def apply(target: Target, outcomes: Mapping[str, Outcome], sequence: int) -> Eff
 
 def recover(target: Target) -> None:
     """Bring the index to where the rows are: a write that was cut short between the two left it behind."""
-    behind = target.index.snapshot().sequence
-    if behind >= target.documents.sequence():
+    behind, head = target.index.snapshot().sequence, target.documents.sequence()
+    if behind > head:
+        raise Damaged(
+            f"{target.documents.path.parent}: the index holds the writes up to {behind}, the documents those up to {head}: the"
+            " folder was copied while it was written. Restore it whole, or build a new generation.",
+            path=target.documents.path.parent,
+        )
+    if behind == head:
         return
     changes = target.documents.changes(behind)
     missing = _vectors_of(target.documents, [chunk.slot for chunk in changes.born])

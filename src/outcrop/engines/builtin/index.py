@@ -15,7 +15,7 @@ from outcrop.engines.builtin.snapshot import BuiltinSnapshot
 from outcrop.engines.builtin.text import TextReader
 from outcrop.engines.builtin.text_writer import TextWriter
 from outcrop.engines.protocol import KEEP_SECONDS, Availability, IndexedChunk, IndexStats, Publishing
-from outcrop.errors import Closed, IllegalState, OutcropError
+from outcrop.errors import Closed, Damaged, IllegalState, OutcropError
 from outcrop.model import Capabilities, Recipe
 
 _FLOAT_BYTES = 4
@@ -55,6 +55,10 @@ class BuiltinEngine:
                 verified.add(parts[0].uuid)
         with closing(TextReader.open(directory / TEXT, recipe.analyzer)) as text:
             text.verify()
+            shown = text.newest().sequence  # first this: rows are always written before
+        with closing(Documents(directory)) as documents:
+            if shown > documents.sequence():
+                raise Damaged(f"{directory}: the text index is ahead of its documents: copied while written?", path=directory)
 
     def drop(self, recipe: Recipe, directory: Path) -> None:
         """Nothing lies outside the generation's folder."""

@@ -36,6 +36,8 @@ class Rows(msgspec.Struct, frozen=True, eq=False):
 def caught_up(index: GenerationIndex, rows: Rows) -> bool:
     """Apply what the index lacks of the rows. False if that is not remembered any more: it must be built anew."""
     behind, until = index.snapshot().sequence, rows.second.sequence
+    if behind > rows.documents.sequence():  # the folder was copied while it was written
+        return False
     if behind >= until:
         return True
     if rows.documents.head().purged > behind:
