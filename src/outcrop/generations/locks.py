@@ -118,8 +118,10 @@ def _owned(file: io.FileIO) -> Iterator[None]:
         _note(file, msgspec.json.encode(owner))
         yield
     finally:
-        _note(file, b"")
-        _release(file)
+        try:
+            _note(file, b"")
+        finally:  # an interrupt may come at any line
+            _release(file)
 
 
 def _note(file: io.FileIO, line: bytes) -> None:

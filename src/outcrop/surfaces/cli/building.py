@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, current_thread, main_thread
+from traceback import clear_frames
 from types import FrameType
 from typing import Annotated, Any, Literal
 
@@ -97,6 +98,7 @@ def build(
                 if set(folder.names()) - before:
                     _say_kept(error)
                 elif is_new:
+                    clear_frames(error.__traceback__)  # an interrupt may have kept one of them from letting go of a lock
                     db.drop_collection(collection)
                 raise
             if is_new and not quiet:
