@@ -14,7 +14,7 @@ from outcrop.model import Capabilities, Recipe
 
 __all__ = ["FallbackEngine", "Policy"]
 
-_VERIFY_WAITS_SECONDS = 5.0
+_VERIFY_WAITS_SECONDS = 60.0
 
 
 class FallbackEngine:
