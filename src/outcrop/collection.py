@@ -76,7 +76,9 @@ class Collection:
         self._folder = folder
         self._record = made
         self._shared = shared
-        self._openings = Openings(folder, shared.config, self._opened_anew, rescue=self._rescue, check_same=self._check_same)
+        self._openings = Openings(
+            folder, shared.config, self._opened_anew, rescue=self._rescue, check_same=partial(record.check_same, folder, made.uuid)
+        )
         self._stage = Stage(
             folder=folder,
             uuid=made.uuid,
@@ -450,12 +452,7 @@ class Collection:
             raise Closed(f"collection {self.name!r} is closed", collection=self.name)
         if writes and self._shared.read_only:
             raise ReadOnly(f"collection {self.name!r} was opened with read_only=True", collection=self.name)
-        self._check_same()
-
-    def _check_same(self) -> None:
-        """Raise `Closed` if the collection was dropped, also if another one has its name now."""
-        if not self._folder.collection_file.exists() or record.read(self._folder).uuid != self._record.uuid:
-            raise Closed(f"collection {self.name!r} was dropped meanwhile; open it again", collection=self.name)
+        record.check_same(self._folder, self.uuid)
 
     def _pin(self, generation: GenerationLike | None) -> OpenGeneration:
         """The generation to search, pinned."""

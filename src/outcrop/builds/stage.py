@@ -11,7 +11,6 @@ import msgspec
 from outcrop.builds.ingredients import Ingredients
 from outcrop.config import Config
 from outcrop.embedding import CachedEmbedder, Embedder, EmbeddingCache
-from outcrop.errors import Closed
 from outcrop.generations import locks, record
 from outcrop.generations.journal import Journal
 from outcrop.generations.layout import CollectionFolder, GenerationName
@@ -57,8 +56,7 @@ class Stage(msgspec.Struct, frozen=True, eq=False):
     def writing(self) -> Iterator[None]:
         """The writer lock."""
         with locks.writing(self.folder, self.config.lock_timeout_seconds):
-            if not self.folder.collection_file.exists() or record.read(self.folder).uuid != self.uuid:
-                raise Closed(f"collection {self.folder.path.name!r} was dropped meanwhile; open it again", path=self.folder.path)
+            record.check_same(self.folder, self.uuid)
             yield
 
     def live(self, opened: OpenGeneration) -> Live:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from outcrop import files
-from outcrop.errors import Damaged, UnsupportedFormat
+from outcrop.errors import Closed, Damaged, UnsupportedFormat
 from outcrop.generations.layout import FORMAT, CollectionFolder
 from outcrop.model import IndexSpec, Metric, Recipe
 
@@ -67,6 +67,13 @@ def read(folder: CollectionFolder) -> CollectionRecord:
     if expected is not None and expected != _checksum(values):  # the first releases wrote none
         raise Damaged(f"{path} was changed after it was written: its checksum does not agree. Restore it from a backup.", path=path)
     return record
+
+
+def check_same(folder: CollectionFolder, uuid: str) -> None:
+    """Raise `Closed` if the collection with this uuid was dropped, also if another one has its name now."""
+    if not folder.collection_file.exists() or read(folder).uuid != uuid:
+        name = folder.path.name
+        raise Closed(f"collection {name!r} was dropped meanwhile; open it again", collection=name, path=folder.path)
 
 
 def _checksum(values: dict[str, Any]) -> str:

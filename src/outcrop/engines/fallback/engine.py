@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from outcrop.model import Capabilities, Recipe
 
 __all__ = ["FallbackEngine", "Policy"]
 
+_log = logging.getLogger("outcrop")
 _VERIFY_WAITS_SECONDS = 60.0
 
 
@@ -65,8 +67,11 @@ class FallbackEngine:
         """Verify both. What the first engine has can be built anew from the rows: damage there is `Repairable`."""
         self._second.verify(recipe, directory)
         try:
-            with alone(directory / LOCK, _VERIFY_WAITS_SECONDS):  # it may be being built anew
-                self._first().verify(recipe, directory)
+            with alone(directory / LOCK, _VERIFY_WAITS_SECONDS) as undisturbed:
+                if undisturbed:
+                    self._first().verify(recipe, directory)
+                else:  # half of an index would be called damaged
+                    _log.warning("%s: the LanceDB index was not verified: it is being brought up to date", directory.name)
         except EngineUnavailable:
             return
         except Damaged as error:
