@@ -14,6 +14,7 @@ import pytest
 import outcrop
 from outcrop import Config, Document
 from outcrop.errors import Damaged, NotFound, StorageFailed, UnknownCollection
+from tests.damage import overwrite
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="limits, users and modes are those of POSIX systems")
 
@@ -224,7 +225,7 @@ def test_a_damaged_active_generation_is_set_aside_and_an_earlier_one_serves(kb: 
     if fault == "removed":
         damaged.unlink()
     else:
-        damaged.write_bytes(b"" if fault == "emptied" else b"\xff" * (damaged.stat().st_size + 1))
+        overwrite(damaged, b"" if fault == "emptied" else b"\xff" * (damaged.stat().st_size + 1))
 
     with outcrop.open(kb, config=Config.test(), read_only=True) as db:
         hits = db.collection("rocks").search("granite", k=5)

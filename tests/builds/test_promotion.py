@@ -18,6 +18,7 @@ from outcrop import Collection, Config, Database, Document, Gate
 from outcrop.errors import Damaged, NothingToRollBack, ReadOnly, StorageFailed, UnknownGeneration
 from outcrop.generations import pointer
 from outcrop.generations.journal import Journal
+from tests.damage import overwrite
 
 
 @pytest.fixture(params=["auto", "never"], ids=["symlink", "pointer file"])
@@ -172,7 +173,7 @@ def test_a_damaged_generation_cannot_go_live(rocks: Collection) -> None:
 def test_a_part_that_was_cut_off_is_noticed_at_open(rocks: Collection) -> None:
     rocks.promote(1)
     vectors = next(Path(rocks.generations()[1].path).rglob("vectors.f32"))
-    vectors.write_bytes(vectors.read_bytes()[:-4])
+    overwrite(vectors, vectors.read_bytes()[:-4])
     with pytest.raises(Damaged, match=r"vectors\.f32 has"):
         rocks.promote(2)
     assert stamps(rocks) == {1}
@@ -184,7 +185,7 @@ def test_one_changed_byte_is_noticed_before_going_live(rocks: Collection, name: 
     path = next(Path(rocks.generations()[1].path).rglob(name))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    overwrite(path, content)
     with pytest.raises(Damaged, match=rf"{name.replace('.', '[.]')} was changed"):
         rocks.promote(2)
     assert stamps(rocks) == {1}
@@ -223,7 +224,7 @@ def test_a_changed_byte_of_the_text_index_is_noticed_before_going_live(rocks: Co
     path = next((Path(rocks.generations()[1].path) / "builtin" / "text").glob("*.term"))
     content = bytearray(path.read_bytes())
     content[20] ^= 1
-    path.write_bytes(content)
+    overwrite(path, content)
     with pytest.raises(Damaged):
         rocks.promote(2)
     assert stamps(rocks) == {1}

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from tests.damage import overwrite
+
 Cli = Callable[..., Result]
 
 
@@ -23,7 +25,7 @@ def damage_a_part(folder: Path, number: int) -> Path:
     """Change a byte that only a full check looks at."""
     (file,) = folder.glob(f"rocks/generations/{number:06d}-*/parts/*/slots.npy")
     content = file.read_bytes()
-    file.write_bytes(content[:-1] + bytes([content[-1] ^ 0xFF]))
+    overwrite(file, content[:-1] + bytes([content[-1] ^ 0xFF]))
     return file
 
 

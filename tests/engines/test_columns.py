@@ -16,6 +16,7 @@ from outcrop.engines.builtin.columns import Columns, ColumnsWriter
 from outcrop.errors import Closed, Damaged, UnsupportedFormat
 from outcrop.filters import Filter, In, matches, parse
 from outcrop.testing import samples
+from tests.damage import overwrite
 
 FILTERS_EACH = 20
 
@@ -136,7 +137,7 @@ def test_a_file_cut_short_is_damage(tmp_path: Path) -> None:
     for name in ("data.bin", "index.msgpack"):
         written(tmp_path, [{"a": 1, "s": "x"}, {"a": 2, "s": "y"}]).close()
         path = tmp_path / "columns" / name
-        path.write_bytes(path.read_bytes()[:-3])
+        overwrite(path, path.read_bytes()[:-3])
         with pytest.raises(Damaged, match="verify") as caught:
             Columns.open(tmp_path, 2)
         assert not caught.value.missing
@@ -177,7 +178,7 @@ def test_a_flipped_byte_never_crashes_the_process(tmp_path: Path, position: int,
     path = tmp_path / "columns" / ("data.bin" if position % 2 else "index.msgpack")
     content = bytearray(path.read_bytes())
     content[position % len(content)] = byte
-    path.write_bytes(content)
+    overwrite(path, content)
     try:
         columns = Columns.open(tmp_path, 3)
         assert selected(columns, "a > 1 OR s >= 'x' OR b OR NOT a = 2 OR s IN ('yy', 'z')") is not None

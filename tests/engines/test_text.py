@@ -22,6 +22,7 @@ from outcrop.engines.builtin.text_writer import TextWriter
 from outcrop.engines.protocol import IndexedChunk
 from outcrop.errors import Closed, CollectionLocked, Damaged, IllegalState, InvalidConfig, StorageFailed
 from outcrop.filters import parse
+from tests.damage import overwrite
 
 ENGLISH = analyzer("english")
 
@@ -272,7 +273,7 @@ def test_a_damaged_index_is_refused(tmp_path: Path, damage: str) -> None:
         meta.write_text(json.dumps({"schema": []}))
     elif damage == "half a file":
         file = next(directory.glob("*.idx"))
-        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        overwrite(file, file.read_bytes()[: file.stat().st_size // 2])
     elif damage == "a file is gone":
         next(directory.glob("*.fast")).unlink()
     with pytest.raises(Damaged) as caught:
@@ -302,10 +303,10 @@ def test_a_changed_byte_anywhere_is_found_by_verify(tmp_path: Path) -> None:
         for position in (0, -12, -1):  # the content, the checksum, the magic number
             changed = bytearray(content)
             changed[position] ^= 1
-            file.write_bytes(changed)
+            overwrite(file, changed)
             with pytest.raises(Damaged, match=file.name):
                 reader.verify()
-        file.write_bytes(content)
+        overwrite(file, content)
     reader.verify()
 
 

@@ -15,6 +15,7 @@ from outcrop.engines.builtin.vector_index import FLAT_NUMBERS_MAX, chosen_kind
 from outcrop.engines.builtin.vectors import VectorFacts, VectorPart, VectorPartWriter, exact_nearest, normalized
 from outcrop.errors import Closed, Damaged, IllegalState, InvalidConfig, InvalidInput, StorageFailed
 from outcrop.model import IndexKind, IndexSpec, Metric
+from tests.damage import overwrite
 
 KINDS: tuple[IndexKind, ...] = ("flat", "hnsw", "ivf_flat", "ivf_pq")
 METRICS: tuple[Metric, ...] = ("cosine", "dot", "l2")
@@ -286,7 +287,7 @@ def test_a_file_that_is_cut_short_or_missing_is_damaged(kind: IndexKind, name: s
     _, facts = built(tmp_path, clustered(1000), "l2", IndexSpec(kind=kind))
     content = (tmp_path / name).read_bytes()
     for cut in (0, 10, len(content) - 1):
-        (tmp_path / name).write_bytes(content[:cut])
+        overwrite(tmp_path / name, content[:cut])
         with pytest.raises(Damaged, match="bytes") as caught:
             VectorPart.open(tmp_path, facts, "l2")
         assert caught.value.path == str(tmp_path / name)
@@ -302,7 +303,7 @@ def test_an_index_of_another_kind_or_metric_is_damaged(tmp_path: Path) -> None:
     with pytest.raises(Damaged, match="another index"):
         VectorPart.open(tmp_path, facts, "dot")
     index = tmp_path / "index.faiss"
-    index.write_bytes(b"garbage!" * (facts.index_size_bytes // 8) + b"x" * (facts.index_size_bytes % 8))
+    overwrite(index, b"garbage!" * (facts.index_size_bytes // 8) + b"x" * (facts.index_size_bytes % 8))
     with pytest.raises(Damaged, match="not a FAISS index"):
         VectorPart.open(tmp_path, facts, "l2")
 

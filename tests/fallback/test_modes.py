@@ -13,6 +13,7 @@ import outcrop
 from outcrop import Collection, Config
 from outcrop.engines import registry
 from outcrop.errors import EngineUnavailable, IllegalState, InvalidConfig, ReadOnly
+from tests.damage import overwrite
 from tests.fallback.drilling import answered_by, config, found, generation, opened, recovers, rocks
 
 pytest.importorskip("lancedb")
@@ -183,7 +184,7 @@ def test_verify_tells_of_damage_in_either_index_and_sets_aside_for_the_built_in_
         collection.repair()
         assert all(one.healthy for one in collection.verify())
     part = next((generation(kb) / "parts").rglob("vectors.f32"))
-    part.write_bytes(bytes(part.stat().st_size))
+    overwrite(part, bytes(part.stat().st_size))
     with opened(kb) as collection, suppress(outcrop.OutcropError):
         report, _ = collection.verify()
         assert "vectors.f32" in str(report.fault)

@@ -58,8 +58,6 @@ class TextReader:
         """Open an index. Raises `Damaged` if it is missing or cannot be read."""
         chosen = analysis.analyzer(analyzer)
         index = open_index(directory, chosen)
-        with tantivy_errors(directory, "open"):
-            index.config_reader("manual")
         return cls(directory, index, chosen)
 
     def newest(self) -> TextSnapshot:

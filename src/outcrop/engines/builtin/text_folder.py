@@ -47,7 +47,7 @@ def schema(analyzer: Analyzer) -> tantivy.Schema:
 def create_index(directory: Path, analyzer: Analyzer) -> tantivy.Index:
     """A new index in an existing folder."""
     with tantivy_errors(directory, "create"):
-        return _with_analyzer(tantivy.Index(schema(analyzer), str(directory)), analyzer)
+        return _prepared(tantivy.Index(schema(analyzer), str(directory)), analyzer)
 
 
 def open_index(directory: Path, analyzer: Analyzer) -> tantivy.Index:
@@ -67,7 +67,7 @@ def open_index(directory: Path, analyzer: Analyzer) -> tantivy.Index:
     if found != wanted:
         raise damaged(directory, f"it was made with the analyzer {found!r}, not {wanted!r}")
     with tantivy_errors(directory, "open"):
-        return _with_analyzer(tantivy.Index.open(str(directory)), analyzer)
+        return _prepared(tantivy.Index.open(str(directory)), analyzer)
 
 
 def verify_files(directory: Path) -> None:
@@ -180,8 +180,10 @@ def _tokenizer_name(analyzer: Analyzer) -> str:
     return f"outcrop_{analyzer.name}"
 
 
-def _with_analyzer(index: tantivy.Index, analyzer: Analyzer) -> tantivy.Index:
+def _prepared(index: tantivy.Index, analyzer: Analyzer) -> tantivy.Index:
+    """With our analyzer, and read only when asked: otherwise a thread of Tantivy's reads the folder again after every commit."""
     index.register_tokenizer(_tokenizer_name(analyzer), analyzer.tantivy)
+    index.config_reader("manual")
     return index
 
 
