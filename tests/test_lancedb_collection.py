@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -212,3 +213,31 @@ def test_quality_is_that_of_the_built_in_engine(tmp_path: Path, shared_data: Pat
             measured.append({one.mode: one.ndcg_at_10 for one in outcrop.evaluation.evaluate(made, judged).modes})
     builtin, lancedb = measured
     assert {mode: pytest.approx(value, abs=0.01) for mode, value in builtin.items()} == lancedb
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_child_is_refused_and_loses_and_writes_nothing(collection: Collection) -> None:
+    def refused(call: Callable[[], object]) -> bool:
+        try:
+            call()
+        except EngineUnavailable as error:
+            return "spawn" in str(error)
+        return False
+
+    assert found(collection, "number7", mode="lexical") == {"d7"}
+    child = os.fork()
+    if child == 0:
+        calls = (
+            lambda: collection.search("number7"),
+            lambda: collection.upsert(rocks(1, "basalt", begin=100)),
+            lambda: collection.delete(["d7"]),
+            lambda: collection.build(promote=True),
+            collection.optimize,
+        )
+        os._exit(0 if all(map(refused, calls)) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert found(collection, "number7", mode="lexical") == {"d7"}
+    assert found(collection, "basalt", mode="lexical") == set()
+    collection.upsert(rocks(1, "marble", begin=101))
+    assert found(collection, "marble", mode="lexical") == {"d101"}
+    assert len(found(collection, "granite marble", mode="lexical")) == 50  # as many as are asked for

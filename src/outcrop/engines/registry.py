@@ -10,8 +10,7 @@ import msgspec
 from outcrop.config import Config
 from outcrop.engines.builtin import BuiltinEngine
 from outcrop.engines.fallback import FallbackEngine, FallbackIndex, Policy
-from outcrop.engines.lancedb import LanceEngine
-from outcrop.engines.lancedb.library import is_forked
+from outcrop.engines.lancedb import LanceEngine, library
 from outcrop.engines.protocol import Availability, Engine, GenerationIndex
 from outcrop.errors import EngineUnavailable, IllegalState, InvalidConfig
 from outcrop.model import Recipe, Running
@@ -23,11 +22,7 @@ _NAMES = (BUILTIN, LANCEDB)
 _NEVER_LOADED = Availability(
     available=False, reason="mode mvp_only never loads LanceDB", remedy='open the database in mode "default" or "lancedb_test"'
 )
-_FORKED = Availability(
-    available=False,
-    reason="this process was forked from one that had used LanceDB",
-    remedy="open the database after forking, or start processes by 'spawn' or 'forkserver'",
-)
+_FORKED = Availability(available=False, reason=library.FORKED, remedy=library.FORKED_REMEDY)
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -152,7 +147,7 @@ def _lancedb_of(name: str, config: Config, directory: Path | None) -> Engine:
         remedy = f"outcrop repair {collection} --generation {number}"
         reason = f"generation {number} has no LanceDB index; {remedy} builds it"
         raise EngineUnavailable(reason, engine=LANCEDB, reason=reason, remedy=remedy)
-    found = _FORKED if is_forked() else availability(LANCEDB, config)
+    found = _FORKED if library.is_forked() else availability(LANCEDB, config)
     if not found.available:
         raise _unavailable(LANCEDB, found)
     return LanceEngine()

@@ -5,12 +5,9 @@ LanceDB does all of it in one call that fails beside a writer, so the apply lock
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,12 +16,10 @@ from outcrop.documents import DocumentsWriter
 from outcrop.engines.absorb_lock import alone
 from outcrop.engines.lancedb import settling, vector_index
 from outcrop.engines.lancedb.building import index_texts
-from outcrop.engines.lancedb.library import calling, is_forked
+from outcrop.engines.lancedb.library import calling
 from outcrop.engines.lancedb.serving import Serving
 from outcrop.engines.lancedb.table import FOLDER, TERMS, TITLE_TERMS, VECTOR, Marker
 from outcrop.engines.protocol import Publishing
-from outcrop.errors import StorageFailed
-from outcrop.model import Recipe
 
 _KEPT_VERSIONS = timedelta(hours=1)
 """Whoever reads an older version of the table must have begun longer ago than this."""
@@ -49,35 +44,11 @@ def absorb(serving: Serving, publishing: Publishing, *, keep_seconds: float, flo
 def index(serving: Serving, *, first_vectors_too: bool) -> None:
     """Put everything into the indexes that there are, and into a vector index that is due if `first_vectors_too`; join small files.
 
-    For who holds the apply lock. A forked child has another process do it.
+    For who holds the apply lock.
     """
-    if is_forked():
-        _index_elsewhere(serving, first_vectors_too)
-        return
     _optimize(serving)
     if first_vectors_too:
         _build_vector_index(serving)
-
-
-def index_for_another() -> None:
-    """What the other process runs: its arguments are the generation's folder and whether a first vector index is to be built."""
-    directory, first_vectors_too = Path(sys.argv[1]), sys.argv[2] == "True"
-    with closing(Serving(directory, msgspec.json.decode(sys.stdin.buffer.read(), type=Recipe))) as serving:
-        index(serving, first_vectors_too=first_vectors_too)
-
-
-def _index_elsewhere(serving: Serving, first_vectors_too: bool) -> None:  # noqa: FBT001 - as it goes into the arguments
-    program = f"from {__name__} import index_for_another as run; run()"
-    done = subprocess.run(  # noqa: S603 - this interpreter, and a program of ours
-        [sys.executable, "-c", program, str(serving.directory), str(first_vectors_too)],
-        input=msgspec.json.encode(serving.recipe),
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        said = lines[-1][:300] if lines else f"exit code {done.returncode}"
-        raise StorageFailed(f"{serving.directory}: could not be indexed: {said}", path=serving.directory, errno_name=None)
 
 
 def _optimize(serving: Serving) -> None:

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from outcrop.documents import Documents
-from outcrop.engines.lancedb import absorbing, checking, library, probing, settling, vector_index
+from outcrop.engines.lancedb import absorbing, checking, probing, settling, vector_index
 from outcrop.engines.lancedb.building import Building
 from outcrop.engines.lancedb.serving import Serving
 from outcrop.engines.lancedb.snapshot import LanceSnapshot
@@ -32,12 +32,7 @@ class LanceEngine:
         return probing.availability()
 
     def create(self, recipe: Recipe, directory: Path) -> LanceIndex:
-        """An empty index for a new generation. Raises `IllegalState` in a process that was forked after LanceDB was used in it."""
-        if library.is_forked():
-            raise IllegalState(
-                "LanceDB cannot build in a process that was forked after LanceDB was used in it: it would wait for ever for threads"
-                " that only the parent has. Build in the parent, or start processes by 'spawn' or 'forkserver'."
-            )
+        """An empty index for a new generation."""
         return LanceIndex(directory, recipe, Building(directory, recipe))
 
     def open(self, recipe: Recipe, directory: Path) -> LanceIndex:

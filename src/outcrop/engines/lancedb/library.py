@@ -1,9 +1,8 @@
 """The one door to LanceDB: imports it when it is needed, keeps forks away from it, and says what its errors mean.
 
-LanceDB runs on threads of its own, which a forked child does not have. It starts most of them anew there, and warns that it might
-hang if something was under way when the process forked. So nothing is: every call goes through `calling`, which a fork waits for.
-If it waits in vain, because a call hangs, only LanceDB is refused in the child. The threads that build indexes it does not start
-anew (found by trying): a forked child has that done in a process of its own.
+LanceDB runs on threads of its own, which a forked child does not have. It starts most of them anew there, but not all, and if one
+was not at rest at the fork, it corrupts the child's memory now and then (seen with 0.40, also when no call was under way). So in a
+process that was forked after LanceDB was used in it every call is refused. A fork waits for the calls that are under way.
 """
 
 from __future__ import annotations
@@ -27,6 +26,8 @@ from outcrop.errors import Damaged, EngineUnavailable, OutcropError, StorageFail
 INSTALL = "pip install 'outcrop[lancedb]'"
 READ_SECONDS_MAX = 30.0
 """A search that takes longer hangs, and fails."""
+FORKED = "this process was forked from one that had used LanceDB"
+FORKED_REMEDY = "open the database after forking, or start processes by 'spawn' or 'forkserver'"
 
 _Result = TypeVar("_Result")
 _LOG_VARIABLE = "LANCEDB_LOG"
@@ -44,6 +45,7 @@ _GONE = ("not found", "no longer exists", "no such file")
 
 def lancedb() -> Any:
     """The library, which logs its errors only, unless `LANCEDB_LOG` says otherwise. Raises `EngineUnavailable`."""
+    _refuse_in_forked()
     try:
         if "lancedb" not in sys.modules:
             with _logging_errors_only(), warnings.catch_warnings():
@@ -64,28 +66,23 @@ def lancedb() -> Any:
 
 
 def is_forked() -> bool:
-    """Whether this process was forked after LanceDB was used in it.
-
-    It can search and write then, but not index: the threads for that are its parent's, and it would wait for them for ever. And if
-    LanceDB was not at rest, although no call was under way, it corrupts the child's memory now and then (seen with 0.40 beside a
-    busy writer). Whoever can do without it should.
-    """
+    """Whether this process was forked after LanceDB was used in it, and must not use it."""
     return bool(_first_used_in) and _first_used_in[0] != os.getpid()
 
 
 def connect(folder: Path) -> Any:
     """A connection to the tables in a folder. All of a process share one cache of bounded size."""
-    return lancedb().connect(str(folder), session=_session(os.getpid()))
+    return lancedb().connect(str(folder), session=_session())
 
 
 async def connect_for_reading(folder: Path) -> Any:
     """As `connect`, for the asynchronous interface: it waits for other threads less often, and a search takes half the time."""
-    return await lancedb().connect_async(str(folder), session=_session(os.getpid()))
+    return await lancedb().connect_async(str(folder), session=_session())
 
 
 def run(coroutine: Coroutine[Any, Any, _Result], *, seconds_max: float | None = READ_SECONDS_MAX) -> _Result:
     """What a coroutine of LanceDB's gives. It runs on a thread that is there for all of them. Raises `TimeoutError`."""
-    waiting = asyncio.run_coroutine_threadsafe(coroutine, _loop.running())
+    waiting = asyncio.run_coroutine_threadsafe(coroutine, _running_loop())
     try:
         return waiting.result(seconds_max)
     except TimeoutError:
@@ -112,8 +109,9 @@ def is_gone(error: BaseException) -> bool:
 def calling(folder: Path, doing: Literal["read", "written"]) -> Iterator[None]:
     """Call LanceDB about the table in `folder`. Its errors come out as `Damaged` or `StorageFailed`.
 
-    What cannot be read is damaged; what cannot be written is the storage's refusal.
+    What cannot be read is damaged; what cannot be written is the storage's refusal. Raises `EngineUnavailable` in a forked child.
     """
+    _refuse_in_forked()
     with _undisturbed:
         try:
             yield
@@ -169,42 +167,42 @@ def _logging_errors_only() -> Iterator[None]:
 _first_used_in: list[int] = []  # the process
 
 
+def _refuse_in_forked() -> None:
+    if is_forked():
+        raise EngineUnavailable(
+            f"the engine 'lancedb' cannot be used: {FORKED}. Remedy: {FORKED_REMEDY}.",
+            engine="lancedb",
+            reason=FORKED,
+            remedy=FORKED_REMEDY,
+        )
+
+
 @functools.cache
-def _session(_process: int) -> Any:
+def _session() -> Any:
     return lancedb().Session(index_cache_size_bytes=_INDEX_CACHE_BYTES, metadata_cache_size_bytes=_METADATA_CACHE_BYTES)
 
 
-class _Loop:
-    """An event loop on a thread of its own, begun at its first use, and again in a forked child."""
+def _running_loop() -> asyncio.AbstractEventLoop:
+    """An event loop on a thread of its own, begun at its first use."""
+    with _beginning:
+        return _begun_loop()
 
-    def __init__(self) -> None:
-        self._beginning = forking.lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        forking.in_child(self, _Loop._forget)
 
-    def running(self) -> asyncio.AbstractEventLoop:
-        """The loop."""
-        if self._loop is None:
-            with self._beginning:
-                if self._loop is None:
-                    loop = asyncio.new_event_loop()
-                    threading.Thread(target=loop.run_forever, name="outcrop-lancedb", daemon=True).start()
-                    self._loop = loop
-        return self._loop
-
-    def _forget(self) -> None:
-        forking.abandon(self._loop)
-        self._loop = None
+@functools.cache
+def _begun_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="outcrop-lancedb", daemon=True).start()
+    return loop
 
 
 class _ForkWarning:
-    """Keeps LanceDB's warning out of a forked child: what it warns of is seen to here."""
+    """Keeps LanceDB's warning out of a forked child, where it is not used."""
 
     def silence(self) -> None:
         warnings.filterwarnings("ignore", message="lancedb fork support is experimental", category=RuntimeWarning)
 
 
 _undisturbed = forking.gate("LanceDB")
-_loop = _Loop()
+_beginning = forking.lock()
 _fork_warning = _ForkWarning()
 forking.in_child(_fork_warning, _ForkWarning.silence)

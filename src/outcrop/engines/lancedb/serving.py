@@ -25,7 +25,7 @@ _CLOCK_TICK_NS = 50_000_000
 
 
 class Serving:
-    """The reading side of a generation. Safe to use from many threads; a forked child opens the table anew."""
+    """The reading side of a generation. Safe to use from many threads, but not in a forked child."""
 
     def __init__(self, directory: Path, recipe: Recipe) -> None:
         self.directory = directory
@@ -83,7 +83,7 @@ class Serving:
         self.documents.close()
 
     def _begin_child(self) -> None:
-        """A forked child lets its parent's handles be, and opens its own at the next use."""
+        """A forked child lets its parent's handles be: even giving them up would be a call."""
         if not self._closed:
             forking.abandon(self._latest)
             forking.abandon(self._held)
