@@ -281,7 +281,7 @@ def test_a_file_that_was_cleaned_up_is_looked_for_once_more(tmp_path: Path) -> N
         )
         snapshot.version = replaced  # type: ignore[attr-defined]
         assert found(snapshot, "number3") == {4}
-        assert shown == ["asked"]
+        assert set(shown) == {"asked"}
 
 
 @pytest.mark.parametrize("torn", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,8 @@ QUERY_TERMS_MAX = 1024
 """Of a query with more terms the first this many count."""
 
 _SELECTED_SHARE_MIN = 0.1  # below it, the selected rows are scanned exactly
+_FIELD_DEPTH, _FIELD_DEPTH_FACTOR = 1_000, 10
+_SCORE = "_score"
 _FETCHED_PAGE = 500
 _SLOTS_PER_QUERY = 2000
 _NOTHING = Ranking(slots=np.empty(0, np.int64), scores=np.empty(0, np.float32))
@@ -80,6 +83,9 @@ class LanceSnapshot:
     def lexical(self, query: str, k: int, where: Filter | None) -> Ranking:
         """BM25(text) + 0.25 x BM25(title) over the analyzer's terms, as the built-in engine scores; `text` holds the title too.
 
+        Of each field the best 1,000 chunks count, or ten times `k` if that is more: where a query's terms occur in more, a title
+        that is worse than those adds nothing. LanceDB's own sum of two fields is exact there, and takes four times as long.
+
         Chunks that are not indexed yet (an eighth at most, see `LanceIndex.apply`) are counted apart, and of them only those
         that the filter selects: until they are absorbed, their scores are a little off.
         """
@@ -89,8 +95,12 @@ class LanceSnapshot:
             return _NOTHING
 
         async def search(table: Any, limit: int, condition: str | None) -> Ranking:
-            found = await _columns(table.query().nearest_to_text(_match(terms)), condition, [SLOT, "_score"], limit)
-            return _ranking(found[SLOT], found["_score"])
+            depth = min(self.version.chunk_count, max(_FIELD_DEPTH, _FIELD_DEPTH_FACTOR * limit))
+            texts, titles = await asyncio.gather(
+                *(_scored(table, terms, field, condition, depth) for field in (TERMS, TITLE_TERMS))
+            )
+            found = _summed(texts, titles)
+            return Ranking(slots=found.slots[:limit], scores=found.scores[:limit])
 
         return self._selected(search, k, where)
 
@@ -185,14 +195,21 @@ class LanceSnapshot:
         return await read(await self.version.reopen())
 
 
-def _match(terms: str) -> Any:
-    query = lancedb().query
-    return query.BooleanQuery(
-        [
-            (query.Occur.SHOULD, query.MatchQuery(terms, TERMS)),
-            (query.Occur.SHOULD, query.MatchQuery(terms, TITLE_TERMS, boost=TITLE_BOOST)),
-        ]
-    )
+async def _scored(table: Any, terms: str, field: str, condition: str | None, limit: int) -> dict[str, NDArray[Any]]:
+    """The best chunks by BM25 of one field."""
+    query = table.query().nearest_to_text(lancedb().query.MatchQuery(terms, field))
+    return await _columns(query, condition, [SLOT, _SCORE], limit)
+
+
+def _summed(texts: dict[str, NDArray[Any]], titles: dict[str, NDArray[Any]]) -> Ranking:
+    """The chunks that were found by their texts, with what their titles add to the score."""
+    order = np.argsort(titles[SLOT])
+    slots, added = titles[SLOT][order], TITLE_BOOST * titles[_SCORE][order]
+    scores = texts[_SCORE].astype(np.float32)
+    if len(slots):
+        place = np.minimum(np.searchsorted(slots, texts[SLOT]), len(slots) - 1)
+        scores = scores + np.where(slots[place] == texts[SLOT], added[place], np.float32(0))
+    return _ranking(texts[SLOT], scores)
 
 
 def _sql(predicate: Predicate | None) -> str | None:
