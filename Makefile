@@ -20,8 +20,8 @@ help: ## list the targets
 demo: $(READY) ## build, search, promote and roll back a collection made of this project's own documentation
 	@$(BIN)/outcrop demo
 
-test: $(READY) ## run every test, the examples in docstrings and documentation, and the packaging check
-	$(BIN)/python -m pytest -q -n auto --dist worksteal $(ARGS)
+test: $(READY) ## run every test and example, the packaging check, and see that the engines' code is covered (90 %, branches too)
+	$(BIN)/python -m pytest -q -n auto --dist worksteal $(if $(ARGS),$(ARGS),--cov)
 	$(if $(ARGS),,@$(MAKE) --no-print-directory test-mvp ARGS="$(MVP_PART)")
 
 test-mvp: $(MVP_READY) ## run everything that needs no LanceDB where LanceDB is not installed

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from benchmarks import build, engines, latency, opening, promotion, recall, writes
+from benchmarks import build, engines, latency, memory, opening, promotion, recall, writes
 from benchmarks.common import Result, Settings, environment, settings
 
 BENCHMARKS: dict[str, Callable[[Settings], Result]] = {
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[Settings], Result]] = {
     "promotion": promotion.measure,
     "writes": writes.measure,
     "engines": engines.measure,
+    "memory": memory.measure,
 }
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-OLDER_COUNT = 3
+OLDER_COUNT = 2
 _RELEASE = re.compile(r"(\d+)\.(\d+)\.(\d+)(\w*)")
 _LISTED = "Available versions:"
 

@@ -66,7 +66,7 @@ def test_a_library_that_does_not_work_says_why(standing_in: Path, module: str, s
     assert found.reason is not None
     assert said in found.reason
     assert f"Python {sys.version_info.major}.{sys.version_info.minor}" in found.reason
-    assert "wanted lancedb >= 0.40, pyarrow >= 18" in found.reason
+    assert "wanted lancedb >= 0.38, pyarrow >= 18" in found.reason
     assert found.remedy == "pip install 'outcrop[lancedb]'"
     assert registry.availability("builtin", Config.test()).available
 

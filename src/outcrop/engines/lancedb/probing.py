@@ -23,7 +23,7 @@ import msgspec
 from outcrop.engines.lancedb.library import INSTALL
 from outcrop.engines.protocol import Availability
 
-LANCEDB_MIN, PYARROW_MIN = (0, 40), (18,)
+LANCEDB_MIN, PYARROW_MIN = (0, 38), (18,)
 PROBE_SECONDS_MAX = 60.0
 
 _DISTRIBUTIONS = ("lancedb", "pylance", "pyarrow")
