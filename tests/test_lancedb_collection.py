@@ -14,6 +14,7 @@ import pytest
 
 import outcrop
 from outcrop import Collection, Config, Database, Document, Gate
+from outcrop.engines.lancedb import LanceEngine, library, snapshot
 from outcrop.errors import EngineUnavailable, InvalidConfig
 
 pytest.importorskip("lancedb")
@@ -213,6 +214,33 @@ def test_quality_is_that_of_the_built_in_engine(tmp_path: Path, shared_data: Pat
             measured.append({one.mode: one.ndcg_at_10 for one in outcrop.evaluation.evaluate(made, judged).modes})
     builtin, lancedb = measured
     assert {mode: pytest.approx(value, abs=0.01) for mode, value in builtin.items()} == lancedb
+
+
+def test_the_score_is_the_sum_that_lancedb_itself_makes_of_both_fields(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, words = np.random.default_rng(8), ["granite", "basalt", "slate", "marble", "lava"]
+    made = db.create_collection("titled", embedder="none")
+    info = made.build(
+        (Document(f"d{n}", " ".join(rng.choice(words, 6)), " ".join(rng.choice(words, 2)) if n % 3 else None) for n in range(400)),
+        promote=True,
+    )
+    index = LanceEngine().open(info.recipe, Path(info.path))
+    taken = index.snapshot()
+    query = library.lancedb().query
+    terms = "granit basalt slate"
+    both = [query.MatchQuery(terms, "terms"), query.MatchQuery(terms, "title_terms", boost=0.25)]
+
+    async def summed_by_lancedb() -> dict[int, float]:
+        wanted = query.BooleanQuery([(query.Occur.SHOULD, one) for one in both])
+        found = await taken.version.table.query().nearest_to_text(wanted).select(["slot", "_score"]).limit(400).to_arrow()
+        return dict(zip(found["slot"].to_pylist(), found["_score"].to_pylist(), strict=True))
+
+    exact = library.run(summed_by_lancedb())
+    ranking = taken.lexical("granite basalt slate", 400, None)
+    assert len(exact) > 300
+    assert dict(zip(ranking.slots.tolist(), ranking.scores.tolist(), strict=True)) == pytest.approx(exact)
+    monkeypatch.setattr(snapshot, "_FIELD_DEPTH", 200)  # fewer than match
+    assert taken.lexical("granite basalt slate", 5, None).slots.tolist() == ranking.slots[:5].tolist()
+    index.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
