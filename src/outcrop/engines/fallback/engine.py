@@ -16,7 +16,7 @@ from outcrop.model import Capabilities, Recipe
 __all__ = ["FallbackEngine", "Policy"]
 
 _log = logging.getLogger("outcrop")
-_VERIFY_WAITS_SECONDS = 60.0
+_VERIFY_WAITS_SECONDS = 10.0
 
 
 class FallbackEngine:
