@@ -52,7 +52,7 @@ BUILT_IN, LANCE, RAW = "built-in", "LanceDB", "raw LanceDB"
 MODES = ("lexical", "vector", "hybrid")
 THREADS = (1, 2, 8)
 _CONFIGS = {BUILT_IN: "mvp_only", LANCE: "lancedb_test"}
-_RAW_FASTEST = f"{RAW}, hybrid"
+_RAW_SAME_DEPTH, _RAW_FASTEST = f"{RAW}, hybrid, 100 deep", f"{RAW}, hybrid"
 _MEGABYTE = 1_000_000
 _TOLERANCE = 1e-5
 Search = Callable[[str, NDArray[np.float32]], Sequence[str]]
@@ -187,13 +187,15 @@ def _row(name: str, samples: NDArray[np.float64], searched: Mapping[str, Any], r
 
 
 def _targets(took_ms: Mapping[str, NDArray[np.float64]]) -> tuple[Target, ...]:
-    ours, raw = took_ms[f"{LANCE}, hybrid"], took_ms[_RAW_FASTEST]
-    p50, p95 = (float(value) for value in np.percentile(ours, [50, 95]))
-    ratio = p50 / float(np.median(raw))
+    p50, p95 = (float(value) for value in np.percentile(took_ms[f"{LANCE}, hybrid"], [50, 95]))
+    ratios = {name: p50 / float(np.median(took_ms[name])) for name in (_RAW_SAME_DEPTH, _RAW_FASTEST)}
     return (
         Target(name="hybrid on LanceDB, p50 ms", found=p50, wanted=f"<= {P50_TARGET_MS:g}", met=p50 <= P50_TARGET_MS),
         Target(name="hybrid on LanceDB, p95 ms", found=p95, wanted=f"<= {P95_TARGET_MS:g}", met=p95 <= P95_TARGET_MS),
-        Target(name=f"its p50 over {_RAW_FASTEST}", found=ratio, wanted=f"<= {RATIO_TARGET}", met=ratio <= RATIO_TARGET),
+        *(
+            Target(name=f"its p50 over {name}", found=ratio, wanted=f"<= {RATIO_TARGET}", met=ratio <= RATIO_TARGET)
+            for name, ratio in ratios.items()
+        ),
     )
 
 
