@@ -68,6 +68,7 @@ class Overrides(TypedDict, total=False):
     breaker_failures_max: int
     breaker_open_seconds: float
     lancedb_apply_seconds: float
+    lancedb_uri: str | None
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +98,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     | `breaker_failures_max` | failures of LanceDB in a row after which it is left alone for a while, and the fallback serves |
     | `breaker_open_seconds` | for how long it is left alone before it is tried once |
     | `lancedb_apply_seconds` | how long a write waits for LanceDB, where there is a fallback; LanceDB goes on by itself |
+    | `lancedb_uri` | where new tables of LanceDB lie: a URI or an absolute path; None: in the generation's folder. Never a key |
 
     Sizes are bytes, or text such as `"512MB"` or `"2GiB"`. Raises `InvalidConfig` for an unknown key, a bad value or a
     contradiction.
@@ -130,6 +132,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     breaker_failures_max: int
     breaker_open_seconds: float
     lancedb_apply_seconds: float
+    lancedb_uri: str | None
     origins: tuple[tuple[str, str], ...]
 
     @classmethod
@@ -392,6 +395,25 @@ def _url(value: str | None) -> str | None:
     return value.rstrip("/")
 
 
+def _table_uri(value: str | None) -> str | None:
+    if value is None:
+        return None
+    if "://" not in value:
+        if not Path(value).is_absolute() or "\0" in value:
+            raise ValueError
+        return value.rstrip("/") or "/"
+    parts = urlsplit(value)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise _Found("found one with a user, a query or a fragment; keys are taken from the environment, as AWS_ACCESS_KEY_ID is")
+    if parts.scheme == "db":
+        raise _Found("found db://, which is LanceDB Cloud and not supported")
+    is_file = parts.scheme == "file" and not parts.netloc and len(parts.path) > 1
+    if (not is_file and not (parts.scheme in _OBJECT_STORES and parts.netloc)) or not value.isprintable():
+        raise ValueError
+    return value.rstrip("/")
+
+
+_OBJECT_STORES = ("s3", "gs", "az")
 _BYTES_MAX = 2**50
 _UNITS = {
     "": 1,
@@ -437,6 +459,11 @@ _RULES: dict[str, _Rule] = {
     "breaker_failures_max": _Rule("a whole number from 1 to 1000", Annotated[int, Meta(ge=1, le=1000)]),
     "breaker_open_seconds": _Rule("a number from 0 to 86400", Annotated[float, Meta(ge=0, le=86_400)]),
     "lancedb_apply_seconds": _Rule("a number from 0 to 3600", Annotated[float, Meta(ge=0, le=3_600)]),
+    "lancedb_uri": _Rule(
+        "an absolute path, or a URI such as s3://bucket/folder, gs://bucket/folder, az://container/folder or file:///folder",
+        str | None,
+        _table_uri,
+    ),
 }
 
 _DEFAULTS: dict[str, object] = {
@@ -459,6 +486,7 @@ _DEFAULTS: dict[str, object] = {
     "breaker_failures_max": 5,
     "breaker_open_seconds": 30.0,
     "lancedb_apply_seconds": 2.0,
+    "lancedb_uri": None,
 }
 
 _BUILTIN: dict[str, object] = {"use_lancedb": False, "fallback_to_mvp": True}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from difflib import get_close_matches
@@ -17,7 +18,16 @@ from outcrop.collection import Collection, Shared
 from outcrop.config import Config, load
 from outcrop.embedding import Embedder, EmbeddingCache, default_spec
 from outcrop.engines import registry
-from outcrop.errors import Closed, CollectionExists, InvalidConfig, NotFound, ReadOnly, StorageFailed, UnknownCollection
+from outcrop.errors import (
+    Closed,
+    CollectionExists,
+    InvalidConfig,
+    NotFound,
+    OutcropError,
+    ReadOnly,
+    StorageFailed,
+    UnknownCollection,
+)
 from outcrop.generations import locks, record
 from outcrop.generations.journal import Journal, now
 from outcrop.generations.layout import COLLECTION_FILE, FORMAT, CollectionFolder, check_collection_name
@@ -26,6 +36,7 @@ from outcrop.ingest import Chunker
 from outcrop.model import IndexKind, IndexSpec, Metric, Running
 from outcrop.retrieval.executor import Executor
 
+_log = logging.getLogger("outcrop")
 _EMBEDDINGS = "embeddings.sqlite"
 
 
@@ -184,6 +195,11 @@ class Database:
             with files.storage_errors(folder.path):
                 folder.path.rename(removed)
                 files.sync_folder(self.path)
+        for generation in CollectionFolder(removed).generations.glob("*"):
+            try:
+                registry.drop(generation, self.config)
+            except OutcropError as error:
+                _log.warning("%s is dropped, but what LanceDB holds for it elsewhere is left: %s", name, error)
         shutil.rmtree(removed, ignore_errors=True)
 
     def close(self) -> None:

@@ -243,5 +243,5 @@ class VerifiesNothing(Engine):
 
 @fails("test_what_was_dropped_is_gone_and_its_neighbour_is_not")
 class DropsTheNeighbour(Engine):
-    def drop(self, recipe: Recipe, directory: Path) -> None:
+    def drop(self, directory: Path) -> None:
         shutil.rmtree(directory.with_name("stays"), ignore_errors=True)

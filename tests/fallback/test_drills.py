@@ -184,7 +184,7 @@ def test_a_table_that_cannot_be_written_lags_and_catches_up_when_it_can_be(tmp_p
         with monkeypatch.context() as broken:
 
             def change(self: Tables, *_: object) -> None:
-                raise OSError(30, "Read-only file system", str(self.folder))
+                raise OSError(30, "Read-only file system", str(self.place))
 
             broken.setattr(Tables, "change", change)
             for turn in range(4):
@@ -226,7 +226,7 @@ def test_a_write_that_hangs_in_lancedb_stops_no_writer_and_no_search(tmp_path: P
 
 def test_a_search_that_hangs_in_lancedb_is_given_up_and_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def hanging(self: LanceSnapshot, _: object) -> Any:
-        with library.calling(self._folder, "read"):
+        with library.calling(self._place, "read"):
             return library.run(asyncio.sleep(120), seconds_max=0.1)
 
     with opened(tmp_path / "kb") as collection:
@@ -285,7 +285,7 @@ def test_what_is_remembered_is_replayed(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def broken_change(self: Tables, *_: object) -> None:
-    raise OSError(5, "Input/output error", str(self.folder))
+    raise OSError(5, "Input/output error", str(self.place))
 
 
 def forget(collection: Collection) -> None:

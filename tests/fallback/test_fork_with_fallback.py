@@ -39,7 +39,7 @@ from outcrop.engines.lancedb import library
 from outcrop.engines.lancedb.table import Tables
 go_on = threading.Event()
 def hanging(self, *_):
-    with library.calling(self.folder, "written"):
+    with library.calling(self.place, "written"):
         go_on.wait(120)
 with opened(Path(sys.argv[1]), config(lancedb_apply_seconds=0.3)) as collection:
     assert answered_by(collection) == "lancedb"

@@ -19,7 +19,6 @@ from outcrop.errors import CollectionLocked, EngineUnavailable
 from outcrop.generations import collecting, leases, locks
 from outcrop.generations.collecting import GcReport
 from outcrop.generations.layout import GenerationName
-from outcrop.model import Recipe
 
 if TYPE_CHECKING:
     from tests.generations.conftest import Kb
@@ -119,9 +118,9 @@ class Dropping:
         self.dropped: list[Path] = []
         self.works = True
 
-    def drop(self, recipe: Recipe, directory: Path) -> None:
+    def drop(self, directory: Path, _: object) -> None:
         if not self.works:
-            raise EngineUnavailable("the engine is down", engine=recipe.engine, reason="down", remedy="wait")
+            raise EngineUnavailable("the engine is down", engine="lancedb", reason="down", remedy="wait")
         self.dropped.append(directory)
 
 
@@ -129,7 +128,7 @@ def test_the_engine_drops_what_it_keeps_elsewhere_or_the_folder_stays_for_the_ne
     kb: Kb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = Dropping()
-    monkeypatch.setattr(registry, "engine", lambda *_, **__: engine)
+    monkeypatch.setattr(registry, "drop", engine.drop)
     one, _ = kb.promoted(300, 200)
     engine.works = False
     report = kb.collect(kept_generations=0)
@@ -138,7 +137,7 @@ def test_the_engine_drops_what_it_keeps_elsewhere_or_the_folder_stays_for_the_ne
     assert (kb.folder.generations / f".removed-{one}" / "manifest.json").exists()
     engine.works = True
     assert len(kb.collect(kept_generations=0).removed) == 1
-    assert engine.dropped == [kb.folder.generation(one)]
+    assert engine.dropped == [kb.folder.generations / f".removed-{one}"]
 
 
 def test_it_waits_for_the_writer_and_then_says_who_it_is(kb: Kb) -> None:

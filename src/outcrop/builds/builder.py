@@ -125,9 +125,9 @@ def _make_room(job: Job) -> None:
             still_unfinished = set(unfinished.unfinished(job.plan.folder))
             for useless in job.left.useless:
                 if useless in still_unfinished:
-                    unfinished.remove(job.plan.folder, job.journal, useless)
+                    unfinished.remove(job.plan.folder, job.journal, useless, job.plan.config)
     for usable in job.left.usable:
-        unfinished.shrink(usable.directory)
+        unfinished.shrink(usable.directory, job.plan.config)
     with files.storage_errors(job.directory):
         job.directory.mkdir(parents=True)
 
@@ -180,9 +180,9 @@ def _kept_or_removed(plan: BuildPlan, journal: Journal, name: GenerationName, er
     if (directory / MANIFEST).exists():  # it came to its end after all
         return False
     if _is_interruption(plan, error) and directory.is_dir() and checkpoint.read(directory) is not None:
-        unfinished.shrink(directory)
+        unfinished.shrink(directory, plan.config)
         return True
-    unfinished.remove(plan.folder, journal, name)
+    unfinished.remove(plan.folder, journal, name, plan.config)
     return False
 
 

@@ -80,5 +80,5 @@ def _written(job: Job, preparer: Preparer, read: Iterator[Batch], into: tuple[Do
         found = f"{plan.source.description} holds no usable document ({writer.skipped} were skipped)"
         raise NothingToBuild(found, skipped=writer.skipped)
     for gone_on_from in job.left.usable:
-        unfinished.remove(plan.folder, job.journal, gone_on_from.name)
+        unfinished.remove(plan.folder, job.journal, gone_on_from.name, plan.config)
     return writer

@@ -7,6 +7,7 @@ of their vectors are of use: the next build reads its source again and takes fro
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from contextlib import closing, suppress
@@ -16,13 +17,16 @@ import msgspec
 
 from outcrop.builds import checkpoint, vector_log
 from outcrop.builds.checkpoint import Checkpoint
+from outcrop.config import Config
 from outcrop.documents import FILE_NAME, Documents
+from outcrop.engines import registry
 from outcrop.errors import OutcropError
 from outcrop.generations.journal import Journal
 from outcrop.generations.layout import MANIFEST, CollectionFolder, GenerationName
 from outcrop.judging.differences import marked
 from outcrop.model import Recipe
 
+_log = logging.getLogger("outcrop")
 _SECONDS_PER_DAY = 86_400
 _USED_AT_ONCE_MAX = 4
 
@@ -91,22 +95,35 @@ def tidy(folder: CollectionFolder, journal: Journal) -> None:
             journal.release(hold.generation)
 
 
-def shrink(directory: Path) -> None:
+def shrink(directory: Path, config: Config) -> None:
     """Leave of an interrupted build only what the next one can use: its index is made anew anyway."""
+    if not _dropped(directory, config):
+        return
     kept = (vector_log.FILE_NAME, FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm")
     for entry in directory.iterdir():
         if entry.name not in kept:
             shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
 
 
-def remove(folder: CollectionFolder, journal: Journal, name: GenerationName) -> None:
+def remove(folder: CollectionFolder, journal: Journal, name: GenerationName, config: Config) -> None:
     """Remove an unfinished generation and let go of what was held for it. Begun, it is never taken for one that can be resumed."""
     directory = folder.generation(name)
     with suppress(OSError):
         (directory / FILE_NAME).unlink(missing_ok=True)
-    shutil.rmtree(directory, ignore_errors=True)
+    if _dropped(directory, config):
+        shutil.rmtree(directory, ignore_errors=True)
     with suppress(OutcropError):  # a full disk; the next build tidies up
         journal.release(name.number)
+
+
+def _dropped(directory: Path, config: Config) -> bool:
+    """Whether the engines have removed what they keep elsewhere. If not, the folder is kept, for the collector."""
+    try:
+        registry.drop(directory, config)
+    except OutcropError as error:
+        _log.warning("what is left of a build in %s stays until the next gc: %s", directory, error)
+        return False
+    return True
 
 
 def _age_days(directory: Path) -> float:

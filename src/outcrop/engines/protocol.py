@@ -208,6 +208,6 @@ class Engine(Protocol):
         """Read every immutable file of the index and raise `Damaged` for the first that is not what was written."""
         ...
 
-    def drop(self, recipe: Recipe, directory: Path) -> None:
+    def drop(self, directory: Path) -> None:
         """Remove whatever the engine keeps outside `directory`."""
         ...

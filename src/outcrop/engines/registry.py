@@ -10,7 +10,7 @@ import msgspec
 from outcrop.config import Config
 from outcrop.engines.builtin import BuiltinEngine
 from outcrop.engines.fallback import FallbackEngine, FallbackIndex, Policy
-from outcrop.engines.lancedb import LanceEngine, library
+from outcrop.engines.lancedb import LanceEngine, library, location
 from outcrop.engines.protocol import Availability, Engine, GenerationIndex
 from outcrop.errors import EngineUnavailable, IllegalState, InvalidConfig
 from outcrop.model import Recipe, Running
@@ -72,7 +72,21 @@ def engine(name: str, config: Config, *, directory: Path | None = None, read_onl
     found = availability(name, config)
     if not found.available:
         raise _unavailable(name, found)
-    return LanceEngine()
+    return _lancedb(config)
+
+
+def drop(directory: Path, config: Config) -> None:
+    """Have the engines remove what they keep outside of the folder of a generation, sealed or not, that is to be removed.
+
+    The folder may have been renamed. May be done again. If it raises, something stays, and the folder is needed the next time.
+    Raises `EngineUnavailable` if LanceDB is needed for that and does not work here, `StorageFailed`.
+    """
+    _builtin(config).drop(directory)
+    if location.elsewhere(directory):
+        found = availability(LANCEDB, config)
+        if not found.available:
+            raise _unavailable(LANCEDB, found)
+        _lancedb(config).drop(directory)
 
 
 def repair(index: GenerationIndex, config: Config) -> int:
@@ -93,7 +107,7 @@ def repair(index: GenerationIndex, config: Config) -> int:
     found = availability(LANCEDB, config)
     if not found.available:
         raise _unavailable(LANCEDB, found)
-    return index.rebuild(LanceEngine())
+    return index.rebuild(_lancedb(config))
 
 
 def availability(name: str, config: Config) -> Availability:
@@ -139,6 +153,10 @@ def _builtin(config: Config) -> BuiltinEngine:
     return BuiltinEngine(part_bytes_max=config.part_bytes_max)
 
 
+def _lancedb(config: Config) -> LanceEngine:
+    return LanceEngine(config.lancedb_uri)
+
+
 def _lancedb_of(name: str, config: Config, directory: Path | None) -> Engine:
     """LanceDB, for a generation that has or gets an index of it. Asked again whenever it may have changed."""
     if LANCEDB not in name.split("+") and directory is not None and not (directory / LANCEDB).is_dir():
@@ -150,7 +168,7 @@ def _lancedb_of(name: str, config: Config, directory: Path | None) -> Engine:
     found = _FORKED if library.is_forked() else availability(LANCEDB, config)
     if not found.available:
         raise _unavailable(LANCEDB, found)
-    return LanceEngine()
+    return _lancedb(config)
 
 
 def _unavailable(name: str, found: Availability) -> EngineUnavailable:

@@ -17,8 +17,8 @@ from outcrop import file_locks, files
 from outcrop.config import Config
 from outcrop.documents import Documents
 from outcrop.engines import registry
-from outcrop.errors import CollectionLocked, Damaged, OutcropError
-from outcrop.generations import keeping, leases, locks, manifest
+from outcrop.errors import CollectionLocked, OutcropError
+from outcrop.generations import keeping, leases, locks
 from outcrop.generations.journal import Journal
 from outcrop.generations.keeping import REMOVED_PREFIX, Fate, Situation
 from outcrop.generations.layout import MANIFEST, QUARANTINED, CollectionFolder, GenerationName, parse_name
@@ -132,7 +132,7 @@ def _collected(folder: CollectionFolder, config: Config, decide: Callable[[Situa
     removed, kept = [], []
     for fate, path, refusal in moved:
         size_bytes = _size_bytes(path)
-        reason = refusal if refusal is not None or not fate.goes else _destroyed(folder, config, path)
+        reason = refusal if refusal is not None or not fate.goes else _destroyed(config, path)
         if fate.goes and reason is None:
             removed.append(_item(fate, size_bytes))
         else:
@@ -171,27 +171,17 @@ def _put_aside(folder: CollectionFolder, fate: Fate) -> tuple[Path, str | None]:
     return aside, None
 
 
-def _destroyed(folder: CollectionFolder, config: Config, path: Path) -> str | None:
+def _destroyed(config: Config, path: Path) -> str | None:
     """Remove what is out of everybody's sight; None, or why that did not succeed."""
     name = parse_name(path.name.removeprefix(REMOVED_PREFIX))
     try:
         if name is not None:
-            _drop_from_engine(folder.generation(name), path, config)
+            registry.drop(path, config)
         with files.storage_errors(path):
             _remove(path)
     except OutcropError as error:
         return f"cannot be removed to the end, and will be tried again: {error.message}"
     return None
-
-
-def _drop_from_engine(original: Path, aside: Path, config: Config) -> None:
-    """Let the engine remove what it keeps elsewhere. The manifest tells which one; it goes with the folder, after this."""
-    try:
-        sealed = manifest.read(aside)
-    except Damaged:
-        return
-    if sealed is not None:
-        registry.engine(sealed.recipe.engine, config, directory=aside).drop(sealed.recipe, original)
 
 
 def _remove(path: Path) -> None:

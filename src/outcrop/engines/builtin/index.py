@@ -60,7 +60,7 @@ class BuiltinEngine:
             if shown > documents.sequence():
                 raise Damaged(f"{directory}: the text index is ahead of its documents: copied while written?", path=directory)
 
-    def drop(self, recipe: Recipe, directory: Path) -> None:
+    def drop(self, directory: Path) -> None:
         """Nothing lies outside the generation's folder."""
 
     def _part_rows_max(self, recipe: Recipe) -> int:

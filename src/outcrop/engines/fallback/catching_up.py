@@ -5,6 +5,7 @@ One process at a time does it, under a lock of its own, so that neither writers 
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,8 +18,10 @@ from numpy.typing import NDArray
 from outcrop import files
 from outcrop.documents import Documents
 from outcrop.engines.protocol import Engine, GenerationIndex, IndexedChunk, IndexSnapshot
+from outcrop.errors import OutcropError
 from outcrop.model import Chunk, Recipe
 
+_log = logging.getLogger("outcrop")
 _PAGE = 2_000
 
 
@@ -58,12 +61,15 @@ def rebuilt(engine: Engine, recipe: Recipe, directory: Path, rows: Rows) -> None
     """Build the engine's index anew from the living rows, in the place of what is there."""
     folder = directory / engine.name
     with files.storage_errors(folder):
-        for left in directory.glob(f".{engine.name}-*"):  # by a crash
-            shutil.rmtree(left, ignore_errors=True)
         if folder.exists():
-            aside = directory / f".{engine.name}-{uuid4().hex[:8]}"
-            folder.rename(aside)
-            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(directory / f".{engine.name}-{uuid4().hex[:8]}")
+    try:
+        engine.drop(directory)
+    except OutcropError as error:  # what was put aside says where it lies, to whoever tries again
+        _log.warning("what was the index in %s before stays for now: %s", directory, error)
+    else:
+        for left in directory.glob(f".{engine.name}-*"):  # of now, or by a crash
+            shutil.rmtree(left, ignore_errors=True)
     index = engine.create(recipe, directory)
     try:
         for page in _living(rows):

@@ -10,7 +10,7 @@ from pathlib import Path
 from outcrop.engines.absorb_lock import alone
 from outcrop.engines.fallback.index import LOCK, FallbackIndex, Policy
 from outcrop.engines.protocol import Availability, Engine, GenerationIndex
-from outcrop.errors import Damaged, EngineUnavailable, OutcropError, Repairable
+from outcrop.errors import Damaged, EngineUnavailable, OutcropError, Repairable, StorageFailed
 from outcrop.model import Capabilities, Recipe
 
 __all__ = ["FallbackEngine", "Policy"]
@@ -74,6 +74,8 @@ class FallbackEngine:
                     _log.warning("%s: the LanceDB index was not verified: it is being brought up to date", directory.name)
         except EngineUnavailable:
             return
+        except StorageFailed as error:  # nothing is known of it then, and it does not answer either
+            _log.warning("%s: the LanceDB index was not verified: %s", directory.name, error.message)
         except Damaged as error:
             raise Repairable(
                 f"{error.message.rstrip('.')}. The built-in index is as it was written, and serves where there is a fallback;"
@@ -81,11 +83,11 @@ class FallbackEngine:
                 path=error.values.get("path"),
             ) from error
 
-    def drop(self, recipe: Recipe, directory: Path) -> None:
+    def drop(self, directory: Path) -> None:
         """Remove what either engine keeps elsewhere."""
-        self._second.drop(recipe, directory)
+        self._second.drop(directory)
         with suppress(EngineUnavailable):
-            self._first().drop(recipe, directory)
+            self._first().drop(directory)
 
     def _index(self, recipe: Recipe, directory: Path, second: GenerationIndex) -> FallbackIndex:
         return FallbackIndex(directory, recipe, second, first_engine=self._first, policy=self._policy)

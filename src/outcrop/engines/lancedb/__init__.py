@@ -1,4 +1,4 @@
-"""The LanceDB engine: one table per generation, in the generation's own folder. Needs the extra `lancedb`."""
+"""The LanceDB engine: one table per generation, in the generation's own folder or at a URI. Needs the extra `lancedb`."""
 
 from outcrop.engines.lancedb.engine import LanceEngine
 

@@ -14,11 +14,12 @@ import msgspec
 
 from outcrop.documents import DocumentsWriter
 from outcrop.engines.absorb_lock import alone
-from outcrop.engines.lancedb import settling, vector_index
+from outcrop.engines.lancedb import vector_index
 from outcrop.engines.lancedb.building import index_texts
 from outcrop.engines.lancedb.library import calling
+from outcrop.engines.lancedb.location import FOLDER
 from outcrop.engines.lancedb.serving import Serving
-from outcrop.engines.lancedb.table import FOLDER, TERMS, TITLE_TERMS, VECTOR, Marker
+from outcrop.engines.lancedb.table import TERMS, TITLE_TERMS, VECTOR, Marker
 from outcrop.engines.protocol import Publishing
 
 _KEPT_VERSIONS = timedelta(hours=1)
@@ -31,7 +32,7 @@ _PURGED_ROWS = 2_000
 
 def absorb(serving: Serving, publishing: Publishing, *, keep_seconds: float, floor: int | None, timeout_seconds: float) -> int:
     """As `GenerationIndex.absorb` says."""
-    with alone(serving.tables.folder.parent / "absorb.lock", timeout_seconds) as only_one:
+    with alone(serving.directory / "absorb.lock", timeout_seconds) as only_one:
         if not only_one:
             return 0
         with publishing():
@@ -53,13 +54,13 @@ def index(serving: Serving, *, first_vectors_too: bool) -> None:
 
 def _optimize(serving: Serving) -> None:
     """LanceDB's own tidying: new rows into indexes, small files joined, old versions removed."""
-    tables = serving.tables
-    settling.begin(tables.folder)
-    table = tables.latest()
-    with calling(tables.folder, "written"):
+    place = serving.tables.place
+    place.begin()
+    table = serving.tables.latest()
+    with calling(place, "written"):
         table.optimize(cleanup_older_than=_NEVER)
-    settling.settle(tables.folder)  # before what it stands for is removed
-    with settling.cleaning(tables.folder), calling(tables.folder, "written"):
+    place.settle()  # before what it stands for is removed
+    with place.cleaning(), calling(place, "written"):
         table.optimize(cleanup_older_than=_KEPT_VERSIONS)
         if max(_segments(table, TERMS), _segments(table, TITLE_TERMS)) > _SEGMENTS_MAX:
             index_texts(table)
@@ -72,7 +73,7 @@ def _build_vector_index(serving: Serving) -> None:
         return
     tables = serving.tables
     table = tables.latest()
-    with calling(tables.folder, "written"):
+    with calling(tables.place, "written"):
         row_count = table.count_rows(vector_index.WITH_VECTOR)
         due = vector_index.chosen_kind(recipe.index, row_count, recipe.dimension) != "flat"
         if not due or (version.facts.kind != "flat" and _segments(table, VECTOR) <= _SEGMENTS_MAX):
@@ -80,7 +81,7 @@ def _build_vector_index(serving: Serving) -> None:
         facts = vector_index.build(table, recipe, row_count)
     facts = msgspec.structs.replace(facts, fields=version.facts.fields)
     tables.mark(table, Marker(sequence=version.sequence, facts=facts))
-    settling.settle(tables.folder)
+    tables.place.settle()
 
 
 def _segments(table: Any, column: str) -> int:

@@ -12,7 +12,7 @@ import msgspec
 
 from outcrop import files, filter_terms
 from outcrop.documents import Documents
-from outcrop.engines.lancedb import columns, settling, vector_index
+from outcrop.engines.lancedb import columns, location, vector_index
 from outcrop.engines.lancedb.library import calling, lancedb
 from outcrop.engines.lancedb.table import SLOT, TERMS, TITLE_TERMS, Facts, Marker, Tables
 from outcrop.engines.protocol import IndexedChunk
@@ -28,12 +28,10 @@ _BATCH_CHARACTERS = 32_000_000
 class Building:
     """The writing side of a build. One thread uses it; memory is bounded by a batch."""
 
-    def __init__(self, directory: Path, recipe: Recipe) -> None:
+    def __init__(self, directory: Path, recipe: Recipe, uri: str | None) -> None:
         self._directory = directory
         self._recipe = recipe
-        self._tables = Tables(directory, recipe)
-        with files.storage_errors(self._tables.folder):
-            self._tables.folder.mkdir(exist_ok=True)
+        self._tables = Tables(location.made(directory, uri), recipe)
         self._table = self._tables.create()
         self._waiting: list[IndexedChunk] = []
         self._sequence: int | None = None
@@ -62,12 +60,12 @@ class Building:
         with closing(Documents(self._directory)) as documents:
             sequence = documents.sequence() if self._sequence is None else self._sequence
         self._tables.mark(self._table, Marker(sequence=sequence, facts=Facts()))
-        with calling(self._tables.folder, "written"):
+        with calling(self._tables.place, "written"):
             index_texts(self._table)
             index_fields(self._table)
             facts = Facts() if self._recipe.dimension is None else vector_index.build(self._table, self._recipe, self._vector_count)
         self._tables.mark(self._table, Marker(sequence=sequence, facts=self._with_fields(facts)))
-        with settling.cleaning(self._tables.folder), calling(self._tables.folder, "written"):
+        with self._tables.place.cleaning(), calling(self._tables.place, "written"):
             self._table.optimize(cleanup_older_than=timedelta(milliseconds=1))  # nobody has seen the versions of the build
         files.sync_folder(self._directory)
 
@@ -77,7 +75,7 @@ class Building:
             self._waiting, self._characters = [], 0
 
     def _with_fields(self, facts: Facts) -> Facts:
-        with calling(self._tables.folder, "read"):
+        with calling(self._tables.place, "read"):
             known = columns.keys_in(self._table.schema.names)
         others = {path for path, of_kind in self._paths if filter_terms.key(path, of_kind) not in known}
         return msgspec.structs.replace(facts, fields=tuple(sorted(others)))

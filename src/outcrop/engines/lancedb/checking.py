@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outcrop.documents import Documents
-from outcrop.engines.lancedb import settling
+from outcrop.engines.lancedb import location
 from outcrop.engines.lancedb.library import calling, run
 from outcrop.engines.lancedb.table import SLOT, Marker, Tables
 from outcrop.errors import Damaged
@@ -17,18 +17,18 @@ from outcrop.model import Recipe
 
 def verify(recipe: Recipe, directory: Path, documents: Documents) -> None:
     """Raise `Damaged` for the first file that is not what was written, a row that cannot be read, or rows that do not add up."""
-    tables = Tables(directory, recipe)
-    settling.mend(tables.folder)
-    settling.check_content(tables.folder)
-    with calling(tables.folder, "read"):
+    place = location.of(directory)
+    place.check_content()
+    tables = Tables(place, recipe)
+    with calling(place, "read"):
         marker, found = run(_read(tables), seconds_max=None)
     if len(np.unique(found)) != len(found):
-        raise Damaged(f"the table in {tables.folder} holds a slot twice; build a new generation", path=tables.folder)
+        raise Damaged(f"the table in {place} holds a slot twice; build a new generation", path=place.path)
     head = documents.head()
     if head.sequence == marker.sequence and head.chunks != len(found) - 1:
         raise Damaged(
-            f"the table in {tables.folder} holds {len(found) - 1} chunks; documents.sqlite has {head.chunks}: build anew",
-            path=tables.folder,
+            f"the table in {place} holds {len(found) - 1} chunks; documents.sqlite has {head.chunks}: build anew",
+            path=place.path,
         )
 
 

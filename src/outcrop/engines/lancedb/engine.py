@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from outcrop.documents import Documents
-from outcrop.engines.lancedb import absorbing, checking, probing, settling, vector_index
+from outcrop.engines.lancedb import absorbing, checking, library, location, probing, vector_index
 from outcrop.engines.lancedb.building import Building
 from outcrop.engines.lancedb.serving import Serving
 from outcrop.engines.lancedb.snapshot import LanceSnapshot
@@ -22,10 +22,17 @@ _UNINDEXED_SHARE_MAX = 1 / 8
 
 
 class LanceEngine:
-    """LanceDB in the generation's folder. Nothing of it is imported before an index is made, opened or verified."""
+    """LanceDB, with new tables in the generation's folder, or below `uri`, a URI or an absolute path.
+
+    An existing table is looked for where it was made, whatever `uri` is. Nothing of LanceDB is imported before an index is made,
+    opened, verified, or dropped from another place.
+    """
 
     name = "lancedb"
     capabilities = Capabilities(filters=True, metrics=("cosine", "dot", "l2"), index_kinds=vector_index.KINDS, explains_terms=False)
+
+    def __init__(self, uri: str | None = None) -> None:
+        self._uri = uri
 
     def availability(self) -> Availability:
         """Whether LanceDB works here: tried out in a process of its own, once for each set of versions."""
@@ -33,7 +40,7 @@ class LanceEngine:
 
     def create(self, recipe: Recipe, directory: Path) -> LanceIndex:
         """An empty index for a new generation."""
-        return LanceIndex(directory, recipe, Building(directory, recipe))
+        return LanceIndex(directory, recipe, Building(directory, recipe, self._uri))
 
     def open(self, recipe: Recipe, directory: Path) -> LanceIndex:
         """The sealed index of an existing generation. Raises `Damaged` if the table is missing or cannot be read."""
@@ -44,8 +51,14 @@ class LanceEngine:
         with closing(Documents(directory)) as documents:
             checking.verify(recipe, directory, documents)
 
-    def drop(self, recipe: Recipe, directory: Path) -> None:
-        """Nothing lies outside the generation's folder."""
+    def drop(self, directory: Path) -> None:
+        """Remove the tables that lie outside of the generation's folder. Raises `StorageFailed` if one could not be."""
+        for place in location.elsewhere(directory):
+            if place.local is None:
+                with library.calling(place, "written"):
+                    library.connect(place).drop_table(location.TABLE, ignore_missing=True)
+            else:
+                location.remove(place.local)
 
 
 class LanceIndex:
@@ -72,9 +85,9 @@ class LanceIndex:
         serving = self._open()
         before = serving.snapshot().version
         tables = serving.tables
-        settling.begin(tables.folder)
+        tables.place.begin()
         tables.change(tables.latest(), upserts, deletes, Marker(sequence=sequence, facts=before.facts))
-        settling.settle(tables.folder)
+        tables.place.settle()
         after = serving.snapshot().version
         if after.unindexed_count > _UNINDEXED_SHARE_MAX * (after.chunk_count - after.unindexed_count):
             self._index_at_once(serving)

@@ -12,15 +12,16 @@ import errno
 import functools
 import importlib
 import os
+import re
 import sys
 import threading
 import warnings
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from outcrop import files, forking
+from outcrop.engines.lancedb.location import Place
 from outcrop.errors import Damaged, EngineUnavailable, OutcropError, StorageFailed
 
 INSTALL = "pip install 'outcrop[lancedb]'"
@@ -40,6 +41,11 @@ _REFUSALS = {
     "Read-only file system": errno.EROFS,
     "Too many open files": errno.EMFILE,
 }
+#: What the client of an object store says of its own failures, as LanceDB 0.40 passes it on; not of what it has read.
+_UNREACHED = ("RetryError", "Error performing", "error sending request", "credentials", "privileges", "authentication")
+_CAUSE = re.compile(
+    r'message: "([^"]{1,100})"|<Code>(\w{1,60})</Code>|(Failed to get \w+ credentials)|(error sending request)|(BadScheme)'
+)
 _GONE = ("not found", "no longer exists", "no such file")
 
 
@@ -70,14 +76,14 @@ def is_forked() -> bool:
     return bool(_first_used_in) and _first_used_in[0] != os.getpid()
 
 
-def connect(folder: Path) -> Any:
-    """A connection to the tables in a folder. All of a process share one cache of bounded size."""
-    return lancedb().connect(str(folder), session=_session())
+def connect(place: Place) -> Any:
+    """A connection to the tables in a place. All of a process share one cache of bounded size."""
+    return lancedb().connect(place.uri, session=_session())
 
 
-async def connect_for_reading(folder: Path) -> Any:
+async def connect_for_reading(place: Place) -> Any:
     """As `connect`, for the asynchronous interface: it waits for other threads less often, and a search takes half the time."""
-    return await lancedb().connect_async(str(folder), session=_session())
+    return await lancedb().connect_async(place.uri, session=_session())
 
 
 def run(coroutine: Coroutine[Any, Any, _Result], *, seconds_max: float | None = READ_SECONDS_MAX) -> _Result:
@@ -106,10 +112,11 @@ def is_gone(error: BaseException) -> bool:
 
 
 @contextmanager
-def calling(folder: Path, doing: Literal["read", "written"]) -> Iterator[None]:
-    """Call LanceDB about the table in `folder`. Its errors come out as `Damaged` or `StorageFailed`.
+def calling(place: Place, doing: Literal["read", "written"]) -> Iterator[None]:
+    """Call LanceDB about the table in `place`. Its errors come out as `Damaged` or `StorageFailed`.
 
-    What cannot be read is damaged; what cannot be written is the storage's refusal. Raises `EngineUnavailable` in a forked child.
+    What cannot be read is damaged, unless an object store was not reached; what cannot be written is the storage's refusal. Raises
+    `EngineUnavailable` in a forked child.
     """
     _refuse_in_forked()
     with _undisturbed:
@@ -119,30 +126,44 @@ def calling(folder: Path, doing: Literal["read", "written"]) -> Iterator[None]:
             raise
         except OSError as error:
             if isinstance(error, FileNotFoundError):
-                raise _damaged(folder, error) from error
-            raise files.storage_failed(folder, error) from error
+                raise _damaged(place, error) from error
+            raise files.storage_failed(place.path, error) from error
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise _meaning(folder, error, doing) from error
+            raise _meaning(place, error, doing) from error
         except BaseException as error:
             if type(error).__name__ != "PanicException":  # what a panic in the library becomes; it is no Exception
                 raise
-            raise _meaning(folder, error, doing) from error
+            raise _meaning(place, error, doing) from error
 
 
-def _meaning(folder: Path, error: BaseException, doing: str) -> OutcropError:
+def _meaning(place: Place, error: BaseException, doing: str) -> OutcropError:
     text = str(error)
+    if place.local is None and any(sign in text for sign in _UNREACHED):
+        return _unreached(place, text)
     for sign, code in _REFUSALS.items():
         if sign in text:
-            return files.storage_failed(folder, OSError(code, os.strerror(code)))
+            return files.storage_failed(place.path, OSError(code, os.strerror(code)))
     if doing == "read":
-        return _damaged(folder, error)
-    return StorageFailed(f"{folder}: LanceDB could not write: {_first_line(error)}", path=folder, errno_name=None)
+        return _damaged(place, error)
+    return StorageFailed(f"{place}: LanceDB could not write: {_first_line(error)}", path=place.path, errno_name=None)
 
 
-def _damaged(folder: Path, error: BaseException) -> Damaged:
+def _unreached(place: Place, text: str) -> StorageFailed:
+    """What an object store's client says is long, and may name what is secret: only the causes are taken from it."""
+    causes = ", ".join(dict.fromkeys(cause for found in _CAUSE.findall(text) for cause in found if cause)) or "no answer"
+    return StorageFailed(
+        f"{place}: the object store was not reached or refused: {causes[:300]}. See that it can be reached, and that the"
+        " environment of this process says where and with whose rights: for s3:// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,"
+        " AWS_REGION, and for another store than Amazon's AWS_ENDPOINT_URL (with AWS_ALLOW_HTTP=true where it is http://).",
+        path=place.path,
+        errno_name=None,
+    )
+
+
+def _damaged(place: Place, error: BaseException) -> Damaged:
     return Damaged(
-        f"the table in {folder} cannot be read: {_first_line(error)}. Roll back to another generation, or build a new one.",
-        path=folder,
+        f"the table in {place} cannot be read: {_first_line(error)}. Roll back to another generation, or build a new one.",
+        path=place.path,
     )
 
 

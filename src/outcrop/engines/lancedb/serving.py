@@ -12,7 +12,7 @@ import msgspec
 from outcrop import files, forking
 from outcrop.analysis import analyzer
 from outcrop.documents import Documents
-from outcrop.engines.lancedb import columns, settling, vector_index
+from outcrop.engines.lancedb import columns, location, vector_index
 from outcrop.engines.lancedb.library import calling, run
 from outcrop.engines.lancedb.snapshot import LanceSnapshot, Version
 from outcrop.engines.lancedb.table import TERMS, VECTOR, Facts, Tables
@@ -30,9 +30,8 @@ class Serving:
     def __init__(self, directory: Path, recipe: Recipe) -> None:
         self.directory = directory
         self.recipe = recipe
-        self.tables = Tables(directory, recipe)
-        settling.mend(self.tables.folder)
-        settling.check_sizes(self.tables.folder)
+        self.tables = Tables(location.of(directory), recipe)
+        self.tables.place.check_sizes()
         self._latest: Any = None
         self._identity = ""
         self._closed = False
@@ -48,7 +47,7 @@ class Serving:
     def snapshot(self) -> LanceSnapshot:
         """The index as of the last write whose `apply` had returned when this was called, or a later one."""
         self.check_open()
-        signature = self.tables.signature()
+        signature = self.tables.place.signature()
         held = self._held
         if held is not None and held.signature == signature and held.settled:
             return held.snapshot
@@ -64,11 +63,20 @@ class Serving:
         return IndexStats(
             chunk_count=version.chunk_count,
             unindexed_count=version.lag,
-            size_bytes=files.size_bytes(self.directory),
+            size_bytes=files.size_bytes(self.directory) + self._size_bytes_elsewhere(version),
             vector_index=vector_index.described(version.facts) if has_vectors else None,
             recall=version.facts.recall if has_vectors else None,
             fields=tuple(sorted(fields)),
         )
+
+    def _size_bytes_elsewhere(self, version: Version) -> int:
+        place = self.tables.place
+        if not place.is_elsewhere:
+            return 0
+        if place.local is not None:
+            return files.size_bytes(place.local)
+        with calling(place, "read"):
+            return int(run(version.table.stats())["total_bytes"])
 
     def check_open(self) -> None:
         """Raise `Closed` after `close`."""
@@ -92,10 +100,11 @@ class Serving:
     def _refreshed(self, held: _Held | None) -> _Held:
         """The newest version, or the one held if there is none newer."""
         now = time.time_ns()
-        signature, identity = self.tables.signature(), self.tables.identity()
-        if identity != self._identity:  # it was built anew in the same place
+        signature, identity = self.tables.place.signature(), self.tables.place.identity()
+        if identity != self._identity:  # it was built anew, in the same place or in another one
+            self.tables = Tables(location.of(self.directory), self.recipe)
             self._latest, self._identity, held = None, identity, None
-        with calling(self.tables.folder, "read"):
+        with calling(self.tables.place, "read"):
             newest = run(self._newest())
         settled = signature + _CLOCK_TICK_NS < now
         if held is not None and held.snapshot.version.number == newest:
@@ -105,9 +114,9 @@ class Serving:
         return made
 
     def _check_same(self, identity: str) -> None:
-        if self.tables.identity() != identity:
-            folder = self.tables.folder
-            raise Damaged(f"the table in {folder} was built anew while it was read; search again", path=folder)
+        if self.tables.place.identity() != identity:
+            place = self.tables.place
+            raise Damaged(f"the table in {place} was built anew while it was read; search again", path=place.path)
 
     async def _reopened(self, number: int, identity: str) -> Any:
         table = await self.tables.reading(number)
@@ -122,10 +131,10 @@ class Serving:
         return newest
 
     def _snapshot(self, number: int) -> LanceSnapshot:
-        with calling(self.tables.folder, "read"):
+        with calling(self.tables.place, "read"):
             version = run(self._version(number))
         return LanceSnapshot(
-            self.tables.folder,
+            self.tables.place,
             self.recipe,
             version,
             documents=self.documents,

@@ -89,6 +89,13 @@ def cleaning(folder: Path) -> Iterator[None]:
         sign.unlink()
 
 
+def forget(folder: Path) -> None:
+    """Remove what this module keeps beside a table, once that is gone."""
+    for name in (_LIST, _CLEANING, _BOOT, _LOCK):
+        with files.storage_errors(folder / name):
+            (folder / name).unlink(missing_ok=True)
+
+
 def check_sizes(folder: Path) -> None:
     """Raise `Damaged` for the first listed file that is missing or has another size than was written."""
     for fact in _listed(folder):

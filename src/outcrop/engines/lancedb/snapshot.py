@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +15,7 @@ from outcrop.analysis import Analyzer
 from outcrop.documents import Documents
 from outcrop.engines.lancedb import vector_index
 from outcrop.engines.lancedb.library import calling, is_gone, lancedb, run
+from outcrop.engines.lancedb.location import Place
 from outcrop.engines.lancedb.predicate import Predicate, compile_filter
 from outcrop.engines.lancedb.table import MARKER_SLOT, SLOT, TERMS, TITLE_TERMS, VECTOR, Facts, normalized
 from outcrop.engines.protocol import Ranking
@@ -60,7 +60,7 @@ class LanceSnapshot:
 
     def __init__(
         self,
-        folder: Path,
+        place: Place,
         recipe: Recipe,
         version: Version,
         *,
@@ -71,7 +71,7 @@ class LanceSnapshot:
         self.sequence = version.sequence
         self.lag = version.lag
         self.version = version
-        self._folder = folder
+        self._place = place
         self._recipe = recipe
         self._documents = documents
         self._analyzer = analyzer
@@ -183,7 +183,7 @@ class LanceSnapshot:
 
     def _retried(self, read: Callable[[Any], Coroutine[Any, Any, _Found]]) -> _Found:
         """Read from the version; once more from a new handle, if a file was not found."""
-        with calling(self._folder, "read"):
+        with calling(self._place, "read"):
             try:
                 return run(read(self.version.table))
             except (RuntimeError, ValueError, OSError) as error:

@@ -8,27 +8,24 @@ the same terms), the vector (for cosine at length 1), and the columns that filte
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from outcrop import analysis, files
+from outcrop import analysis
 from outcrop.engines.lancedb import columns
 from outcrop.engines.lancedb.library import arrow, calling, connect, connect_for_reading
+from outcrop.engines.lancedb.location import TABLE, Place
 from outcrop.engines.protocol import IndexedChunk
 from outcrop.errors import Damaged, IllegalState, InvalidInput
 from outcrop.model import Recipe
 
-FOLDER, NAME = "lancedb", "chunks"
 SLOT, TERMS, TITLE_TERMS, VECTOR = "slot", "terms", "title_terms", "vector"
 MARKER_SLOT = -1
 
 _SEQUENCE, _FACTS = "sequence", "facts"
-_IDENTITY = "identity"
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -51,54 +48,36 @@ class Marker(msgspec.Struct, frozen=True):
 
 
 class Tables:
-    """The folder with a generation's table: makes it, opens it, changes it. Who changes it holds the apply lock (or builds it)."""
+    """A generation's table in its place: makes it, opens it, changes it. Who changes it holds the apply lock (or builds it)."""
 
-    def __init__(self, directory: Path, recipe: Recipe) -> None:
-        self.folder = directory / FOLDER
+    def __init__(self, place: Place, recipe: Recipe) -> None:
+        self.place = place
         self.recipe = recipe
-        self._versions = self.folder / f"{NAME}.lance" / "_versions"
 
     def create(self) -> Any:
-        """A new, empty table, with an identity of its own: one of the same place may have gone before it."""
-        files.write_atomically(self.folder / _IDENTITY, uuid4().hex.encode())
-        with calling(self.folder, "written"):
-            return connect(self.folder).create_table(NAME, schema=self._first_schema())
+        """A new, empty table."""
+        with calling(self.place, "written"):
+            return connect(self.place).create_table(TABLE, schema=self._first_schema())
 
     def latest(self) -> Any:
         """A handle of its own on the last version, to change it. Raises `Damaged` if there is no table or it cannot be read."""
         self._check_present()
-        with calling(self.folder, "read"):
-            return connect(self.folder).open_table(NAME)
+        with calling(self.place, "read"):
+            return connect(self.place).open_table(TABLE)
 
     async def reading(self, version: int | None = None) -> Any:
         """A handle of its own on a version, by default the last one, to be searched by coroutines."""
         self._check_present()
-        connection = await connect_for_reading(self.folder)
-        table = await connection.open_table(NAME)
+        connection = await connect_for_reading(self.place)
+        table = await connection.open_table(TABLE)
         if version is not None:
             await table.checkout(version)
         return table
 
-    def identity(self) -> str:
-        """Tells this table from one that was in its place before, whose versions have the same numbers."""
-        try:
-            return (self.folder / _IDENTITY).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return ""
-        except (OSError, ValueError) as error:
-            raise Damaged(f"{self.folder / _IDENTITY} cannot be read: {error}", path=self.folder) from error
-
-    def signature(self) -> int:
-        """What changes with every version, by whatever process: when a name in the folder of versions last changed, in ns."""
-        try:
-            return self._versions.stat().st_mtime_ns
-        except OSError as error:
-            raise Damaged(f"the table in {self.folder} is missing; restore the folder or roll back", path=self.folder) from error
-
     def append(self, table: Any, chunks: Sequence[IndexedChunk]) -> None:
         """Add chunks to a table that is being built."""
         rows = self._rows(table, chunks)
-        with calling(self.folder, "written"):
+        with calling(self.place, "written"):
             table.add(rows)
 
     def mark(self, table: Any, marker: Marker) -> None:
@@ -111,7 +90,7 @@ class Tables:
         pa = arrow()
         last = pa.Table.from_pylist([_marker_row(marker, self.recipe.dimension)], schema=rows.schema)
         gone = sorted({int(slot) for slot in deletes} - {chunk.slot for chunk in chunks})
-        with calling(self.folder, "written"):
+        with calling(self.place, "written"):
             merge = table.merge_insert(SLOT).when_matched_update_all().when_not_matched_insert_all()
             if gone:
                 merge = merge.when_not_matched_by_source_delete(f"{SLOT} IN ({', '.join(map(str, gone))})")
@@ -123,19 +102,19 @@ class Tables:
         found = (await query.to_arrow()).to_pylist()
         if len(found) != 1 or found[0][_SEQUENCE] is None:
             raise Damaged(
-                f"the table in {self.folder} holds {len(found)} markers instead of 1 (an unfinished build?)", path=self.folder
+                f"the table in {self.place} holds {len(found)} markers instead of 1 (an unfinished build?)", path=self.place.path
             )
         facts = msgspec.json.decode(found[0][_FACTS] or b"{}", type=Facts)
         return Marker(sequence=found[0][_SEQUENCE], facts=facts)
 
     def _check_present(self) -> None:
-        if not self._versions.is_dir():
-            raise Damaged(f"the table in {self.folder} is missing; restore the folder or roll back", path=self.folder)
+        if self.place.is_missing():
+            raise Damaged(f"the table in {self.place} is missing; restore the folder or roll back", path=self.place.path)
 
     def _rows(self, table: Any, chunks: Sequence[IndexedChunk]) -> Any:
         """The chunks as rows of the table, which gets the columns that it lacks for them."""
         values = [columns.values_of(chunk.metadata) for chunk in chunks]
-        with calling(self.folder, "written"):
+        with calling(self.place, "written"):
             lacking = columns.lacking(values, table.schema.names)
             if lacking:
                 table.add_columns(arrow().schema(lacking))

@@ -156,7 +156,7 @@ class Keeping(Suite):
         stays = generations.built(items(range(7)), name="stays")
         gone.close()
         beside = set(generations.folder.iterdir())
-        self.engine.drop(gone.recipe, gone.directory)
+        self.engine.drop(gone.directory)
         assert set(generations.folder.iterdir()) == beside
         shutil.rmtree(gone.directory)
         assert stays.seen() == stays.expected()

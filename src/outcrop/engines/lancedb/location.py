@@ -1,0 +1,185 @@
+"""Where a generation's table lies: in the generation's own folder, in another folder, or in an object store.
+
+It is decided when the table is made, and written down before that in the file `location` in the generation's folder `lancedb`, so
+that whoever removes the generation finds the table, finished or not. Without that file the table is in that folder itself. A
+configuration that is changed later moves nothing. The time at which `location` was last touched tells that the table has changed.
+
+An object store has durable writes and checksums of its own; what lies in a folder is synced and listed by `settling`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+import msgspec
+
+from outcrop import files
+from outcrop.engines.lancedb import settling
+from outcrop.errors import Damaged
+
+FOLDER, TABLE = "lancedb", "chunks"
+_FILE, _IDENTITY = "location", "identity"
+_VERSIONS = f"{TABLE}.lance/_versions"
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where one table lies. `folder` is the generation's own, which exists wherever the table is.
+
+    `uri` is what LanceDB is given; `local` is the folder that it means, or None for an object store. `signed` is the path whose
+    time of change tells that the table has changed.
+    """
+
+    folder: Path
+    uri: str
+    local: Path | None
+    signed: Path
+
+    def __str__(self) -> str:
+        return self.uri
+
+    @property
+    def path(self) -> Path:
+        """The folder that an error is about: the table's, or the one from which it is known."""
+        return self.folder if self.local is None else self.local
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the table lies outside of the generation's folder."""
+        return self.local != self.folder
+
+    def is_missing(self) -> bool:
+        """Whether there is no table for sure, without asking LanceDB."""
+        return self.local is not None and not (self.local / _VERSIONS).is_dir()
+
+    def signature(self) -> int:
+        """What changes with every change of the table, by whatever process, in ns. Raises `Damaged` if there is no table."""
+        try:
+            return self.signed.stat().st_mtime_ns
+        except OSError as error:
+            raise Damaged(f"the table in {self} is missing; restore the folder or roll back", path=self.path) from error
+
+    def identity(self) -> str:
+        """Tells the table that the generation has now from one that it had before, whose versions have the same numbers."""
+        now = _place(self.folder)
+        if now.is_elsewhere:
+            return now.uri
+        try:
+            return (self.folder / _IDENTITY).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+        except (OSError, ValueError) as error:
+            raise Damaged(f"{self.folder / _IDENTITY} cannot be read: {error}", path=self.folder) from error
+
+    def begin(self) -> None:
+        """Before a change: as `settling.begin`."""
+        if self.local is not None:
+            settling.begin(self.local)
+
+    def settle(self) -> None:
+        """After a change: make it durable, and tell the other processes of it. For who holds the apply lock, or builds."""
+        if self.local is not None:
+            settling.settle(self.local)
+        self._touch()
+
+    @contextmanager
+    def cleaning(self) -> Iterator[None]:
+        """While LanceDB removes what no kept version needs: as `settling.cleaning`."""
+        if self.local is None:
+            yield
+        else:
+            with settling.cleaning(self.local):
+                yield
+        self._touch()
+
+    def check_sizes(self) -> None:
+        """Before the table is opened: remove what a power cut left, and check that the listed files have their sizes."""
+        if self.local is not None:
+            settling.mend(self.local)
+            settling.check_sizes(self.local)
+
+    def check_content(self) -> None:
+        """As `check_sizes`, but every byte is compared with its checksum."""
+        if self.local is not None:
+            settling.mend(self.local)
+            settling.check_content(self.local)
+
+    def _touch(self) -> None:
+        if self.is_elsewhere:
+            with files.storage_errors(self.signed):
+                os.utime(self.signed)
+
+
+def made(directory: Path, base: str | None) -> Place:
+    """The place of a generation's new table: its own folder, or a new one below the URI or folder `base`. Durably written down.
+
+    It has an identity of its own: another table of this generation may have gone before it.
+    """
+    folder = directory / FOLDER
+    with files.storage_errors(folder):
+        folder.mkdir(exist_ok=True)
+    if base is None:
+        files.write_atomically(folder / _IDENTITY, uuid4().hex.encode())
+    else:
+        uri = f"{base.rstrip('/')}/{directory.parent.parent.name}/{directory.name}-{uuid4().hex[:8]}"
+        files.write_atomically(folder / _FILE, _noted(uri))
+    files.sync_folder(directory)
+    place = _place(folder)
+    if place.is_elsewhere and place.local is not None:
+        with files.storage_errors(place.local):
+            place.local.mkdir(parents=True)
+    return place
+
+
+def of(directory: Path) -> Place:
+    """The place of a generation's table."""
+    return _place(directory / FOLDER)
+
+
+def elsewhere(directory: Path) -> list[Place]:
+    """Every place outside of a generation's folder that is known to it: of its table, and of those that were there before."""
+    found = [_place(folder) for folder in (directory / FOLDER, *directory.glob(f".{FOLDER}-*"))]
+    return [place for place in found if place.is_elsewhere]
+
+
+def remove(local: Path) -> None:
+    """Remove a table from a folder outside of the generation's: what is known to be ours, and nothing else that lies there."""
+    with files.storage_errors(local), suppress(FileNotFoundError):
+        shutil.rmtree(local / f"{TABLE}.lance")
+    settling.forget(local)
+    for folder in (local, local.parent):  # the generation's and the collection's, if nothing is left in them
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _place(folder: Path) -> Place:
+    note = folder / _FILE
+    try:
+        content = note.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return Place(folder, str(folder), folder, folder / _VERSIONS)
+    except OSError as error:
+        raise files.storage_failed(note, error) from error
+    uri = content.partition(b"\n")[0].decode("utf-8", "replace")
+    if content != _noted(uri):
+        raise Damaged(
+            f"{note} is not as it was written; it said where the LanceDB table lies. Build the index anew: outcrop repair",
+            path=note,
+        )
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        local: Path | None = Path(unquote(parts.path))
+    else:
+        local = None if "://" in uri else Path(uri)
+    return Place(folder, uri if local is None else str(local), local, note)
+
+
+def _noted(uri: str) -> bytes:
+    """What the file says: the URI and its SHA-256, a line each."""
+    return f"{uri}\n{sha256(uri.encode()).hexdigest()}\n".encode()

@@ -1,0 +1,172 @@
+"""Collections whose LanceDB tables lie outside of the database: in a folder that is shared, and in an S3 store that may be down."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import outcrop
+from outcrop import Config
+from outcrop.engines.lancedb import LanceEngine, location
+from outcrop.errors import OutcropError
+from tests.engines import stores
+from tests.engines.stores import Store
+from tests.fallback.drilling import answered_by, config, eventually, found, generation, opened, recovers, rocks
+
+pytest.importorskip("lancedb")
+
+NOTHING_KEPT: dict[str, Any] = {"kept_generations": 0, "kept_days": 0, "warm_generations": 0}
+ANOTHER_PROCESS = """
+import sys, outcrop
+from outcrop import Config
+with outcrop.open(sys.argv[1], config=Config.production(background=False)) as db:
+    hits = db.collection("rocks").search("basalt", k=90, mode="lexical")
+    print(hits.engine, len(hits))
+"""
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    with stores.running_store() as running:
+        yield running
+
+
+def at(uri: object, **overrides: Any) -> Config:
+    return config(lancedb_uri=str(uri), **overrides)
+
+
+def in_another_process(folder: Path) -> str:
+    done = subprocess.run([sys.executable, "-c", ANOTHER_PROCESS, str(folder)], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def tables(place: Path) -> list[str]:
+    """The folders of tables below a place."""
+    return sorted(path.parent.name for path in place.glob("rocks/*/chunks.lance"))
+
+
+def test_a_collection_in_a_store_is_written_searched_promoted_and_collected(tmp_path: Path, store: Store) -> None:
+    with opened(tmp_path / "kb", at(store.uri, **NOTHING_KEPT)) as collection:
+        assert answered_by(collection) == "lancedb"
+        first = generation(tmp_path / "kb").name
+        assert all(key.startswith(f"search/rocks/{first}-") for key in store.held())
+        assert not (generation(tmp_path / "kb") / "lancedb" / "chunks.lance").exists()
+        collection.upsert(rocks(5, "basalt", begin=100))
+        collection.delete(["d1"])
+        assert (answered_by(collection, "basalt"), len(found(collection, "basalt", mode="lexical"))) == ("lancedb", 5)
+        assert "d1" not in found(collection, "granite", mode="lexical")
+        collection.optimize()
+        collection.verify()
+        assert in_another_process(tmp_path / "kb") == "lancedb 5"
+        collection.build([*rocks(30, "slate"), *rocks(5, "basalt", begin=100)], promote=True)
+        assert answered_by(collection, "slate") == "lancedb"
+        report = collection.gc()
+        assert not any(first in key for key in store.held()), report.kept
+        assert store.held()
+        assert first not in {path.name for path in (tmp_path / "kb" / "rocks" / "generations").iterdir()}
+
+
+def test_while_the_store_is_down_the_built_in_index_answers_and_lancedb_catches_up_later(tmp_path: Path, store: Store) -> None:
+    with opened(tmp_path / "kb", at(store.uri, breaker_failures_max=1)) as collection:
+        assert answered_by(collection) == "lancedb"
+        store.stop()
+        collection.upsert(rocks(3, "basalt", begin=100))
+        hits = collection.search("basalt", k=90, mode="lexical")
+        assert (hits.engine, len(hits)) == ("builtin", 3)
+        eventually(lambda: "was not reached" in str(collection.search("basalt").degraded))
+        said = str(collection.search("basalt").degraded)
+        assert f"{store.uri}/rocks/" in said
+        assert "AWS_ENDPOINT_URL" in said
+        assert stores.VARIABLES["AWS_SECRET_ACCESS_KEY"] not in said
+        store.start()  # empty, as after a disaster
+        recovers(collection)
+        assert len(found(collection, "basalt", mode="lexical")) == 3
+        assert len(found(collection, "granite", mode="lexical")) == 30
+
+
+def test_what_an_unreachable_store_holds_is_collected_later(tmp_path: Path, store: Store) -> None:
+    with opened(tmp_path / "kb", at(store.uri, **NOTHING_KEPT)) as collection:
+        old = generation(tmp_path / "kb").name
+    with opened(tmp_path / "kb", config(use_lancedb=False, **NOTHING_KEPT)) as collection:
+        collection.build([*rocks(30, "slate"), *rocks(5, "basalt", begin=100)], promote=True)
+        assert collection.search("slate").engine == "builtin"  # and lets go of the generation before
+        assert store.held()
+        store.stop()
+        report = collection.gc()
+        assert ["was not reached" in item.reason for item in report.kept if item.path.endswith(old)] == [True], report
+        store.start()
+        assert any(item.path.endswith(old) for item in collection.gc().removed)
+
+
+def test_tables_in_another_folder_are_moved_by_no_configuration_and_go_with_their_generations(tmp_path: Path) -> None:
+    shared = tmp_path / "shared tables"
+    with opened(tmp_path / "kb", at(shared.as_uri())) as collection:
+        assert answered_by(collection) == "lancedb"
+        assert len(tables(shared)) == 1
+    with opened(tmp_path / "kb", config(**NOTHING_KEPT)) as collection:
+        assert answered_by(collection) == "lancedb"
+        collection.upsert(rocks(3, "basalt", begin=100))
+        assert (answered_by(collection, "basalt"), len(found(collection, "basalt", mode="lexical"))) == ("lancedb", 3)
+        collection.verify()
+        collection.build([*rocks(30, "slate"), *rocks(5, "basalt", begin=100)], promote=True)
+        assert (generation(tmp_path / "kb") / "lancedb" / "chunks.lance").is_dir()
+        assert answered_by(collection, "slate") == "lancedb"  # and lets go of the generation before
+        report = collection.gc()
+        assert tables(shared) == [], report.kept
+    assert list(shared.iterdir()) == []
+
+
+def test_a_table_that_is_built_anew_goes_to_where_the_configuration_says(tmp_path: Path) -> None:
+    with opened(tmp_path / "kb", at(tmp_path / "one")) as collection, opened(tmp_path / "kb", at(tmp_path / "two")) as other:
+        assert answered_by(collection) == answered_by(other) == "lancedb"
+        assert other.repair().chunks == 30
+        assert (tables(tmp_path / "one"), len(tables(tmp_path / "two"))) == ([], 1)
+        recovers(collection)
+        collection.upsert(rocks(3, "basalt", begin=100))
+        recovers(other)
+        assert found(other, "basalt", mode="lexical") == found(collection, "basalt", mode="lexical") == {"d100", "d101", "d102"}
+        assert len(tables(tmp_path / "two")) == 1
+
+
+def test_a_build_that_failed_leaves_no_table_elsewhere(tmp_path: Path) -> None:
+    def broken() -> Iterator[Any]:
+        yield from rocks(5)
+        raise ValueError("no more")
+
+    with outcrop.open(tmp_path / "kb", config=at(tmp_path / "shared", batch_documents=2)) as db:
+        made = db.create_collection("rocks", embedder="hashing:32")
+        with pytest.raises((OutcropError, ValueError)):
+            made.build(broken())
+    assert tables(tmp_path / "shared") == []
+
+
+def test_a_collection_that_is_dropped_takes_its_tables_along(tmp_path: Path) -> None:
+    with opened(tmp_path / "kb", at(tmp_path / "shared")):
+        assert len(tables(tmp_path / "shared")) == 1
+    with outcrop.open(tmp_path / "kb", config=config()) as db:
+        db.drop_collection("rocks")
+    assert tables(tmp_path / "shared") == []
+
+
+def test_a_missing_table_elsewhere_is_built_anew(tmp_path: Path) -> None:
+    with opened(tmp_path / "kb", at(tmp_path / "shared")):
+        pass
+    shutil.rmtree(tmp_path / "shared")
+    with opened(tmp_path / "kb", at(tmp_path / "shared")) as collection:
+        recovers(collection)
+        assert len(found(collection, "granite", mode="lexical")) == 30
+
+
+def test_other_files_beside_a_table_are_never_removed(tmp_path: Path) -> None:
+    with opened(tmp_path / "kb", at(tmp_path / "shared")):
+        place = location.of(generation(tmp_path / "kb"))
+    assert place.local is not None
+    (place.local / "notes.txt").write_text("mine")
+    LanceEngine().drop(generation(tmp_path / "kb"))
+    assert [path.name for path in place.local.iterdir()] == ["notes.txt"]

@@ -1,0 +1,31 @@
+"""The setting that says where LanceDB tables lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from outcrop.config import Config, load
+from outcrop.errors import InvalidConfig
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://bucket/folder", "gs://bucket", "az://container/folder", "file:///srv/tables", "/srv/tables", None]
+)
+def test_a_place_for_tables_is_a_uri_or_an_absolute_path(uri: str | None) -> None:
+    assert Config.production("kb", lancedb_uri=uri).lancedb_uri == uri
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["tables", "", "db://cloud", "http://host/x", "s3://", "file://", "file://host/x", "s3://me:secret@b/x", "s3://b/x?secret"],
+)
+def test_another_place_for_tables_is_refused_without_repeating_a_secret(uri: str) -> None:
+    with pytest.raises(InvalidConfig, match="lancedb_uri must be an absolute path, or a URI such as s3://") as caught:
+        Config.production("kb", lancedb_uri=uri)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_place_for_tables_is_taken_from_the_environment(tmp_path: Path) -> None:
+    assert load(tmp_path, None, {"OUTCROP_LANCEDB_URI": "s3://bucket/folder/"}).lancedb_uri == "s3://bucket/folder"
