@@ -40,7 +40,7 @@ from benchmarks.common import (
     run_child,
     settings,
 )
-from benchmarks.raw_lance import Partitions, RawLance, build, searched_text
+from benchmarks.raw_lance import Chosen, RawLance, build, searched_text
 from outcrop import Config, Embedder, files
 from outcrop.embedding import resolve
 from outcrop.engines.lancedb import LanceEngine
@@ -104,7 +104,7 @@ def embedder_used() -> Embedder:
 def searches(side: str, folder: Path, held: ExitStack) -> dict[str, Search]:
     """Each kind of search of a side: it gives the ids of ten hits whose texts it has read."""
     if side == RAW:
-        raw = RawLance(folder / RAW, partitions(folder))
+        raw = RawLance(folder / RAW, chosen_index(folder))
         return {
             "lexical": lambda text, _: [row["id"] for row in raw.lexical(text)],
             "vector": lambda _, vector: [row["id"] for row in raw.nearest(vector)],
@@ -123,14 +123,14 @@ def searches(side: str, folder: Path, held: ExitStack) -> dict[str, Search]:
     return {mode: search(mode) for mode in MODES}
 
 
-def partitions(folder: Path) -> Partitions:
-    """Those of the index that Outcrop has chosen on LanceDB, so that both look equally hard; all of a small table."""
+def chosen_index(folder: Path) -> Chosen:
+    """The index that Outcrop has chosen on LanceDB, so that both look equally hard; one partition of a small table."""
     with outcrop.open(folder / LANCE, config=_config(LANCE)) as db:
         generation = active_generation(db.collection(COLLECTION))
     index = LanceEngine().open(generation.recipe, Path(generation.path))
-    facts = index.snapshot().version.facts.parameters
+    facts = index.snapshot().version.facts
     index.close()
-    return Partitions(facts.get("nlist", 1), facts.get("nprobe", 1))
+    return Chosen(facts.kind, dict(facts.parameters))
 
 
 def _config(side: str) -> Config:
@@ -218,11 +218,11 @@ def _built(chosen: Settings, side: str, folder: Path) -> dict[str, Any]:
     """Build a side's index in this process, and report."""
     began = time.perf_counter()
     if side == RAW:
-        parts = partitions(folder)
+        same = chosen_index(folder)
         began = time.perf_counter()
-        build(folder / RAW, documents(chosen, count(chosen)), embedder_used(), parts.nlist)
+        build(folder / RAW, documents(chosen, count(chosen)), embedder_used(), same)
         seconds, size_bytes = time.perf_counter() - began, files.size_bytes(folder / RAW)
-        described = f"ivf_flat (nlist {parts.nlist}, nprobe {parts.nprobe})"
+        described = f"{same.kind} {same.parameters}"
     else:
         with outcrop.open(folder / side, config=_config(side)) as db:
             collection = db.create_collection(COLLECTION, embedder="static", chunker="none")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from outcrop.engines.lancedb import LanceEngine, absorbing, settling
+from outcrop.engines.lancedb import LanceEngine, absorbing, settling, vector_index
 from outcrop.engines.lancedb.library import run
 from outcrop.engines.protocol import IndexedChunk, IndexSnapshot
 from outcrop.errors import Closed, Damaged, EngineUnavailable, StorageFailed
@@ -325,6 +325,12 @@ def test_a_version_that_a_killed_process_left_is_kept(tmp_path: Path, monkeypatc
     assert found(again.index.snapshot(), "slate chalk") == {62, 63}
     ENGINE.verify(made_by, tmp_path)
     again.close()
+
+
+def test_auto_scans_few_vectors_takes_partitions_for_more_and_a_graph_for_many() -> None:
+    kinds = [vector_index.chosen_kind(IndexSpec(), count, 256) for count in (511, 4_000, 4_001, 40_000, 40_001)]
+    assert kinds == ["flat", "flat", "ivf_flat", "ivf_flat", "hnsw"]
+    assert vector_index.chosen_kind(IndexSpec(kind="ivf_pq"), 100_000, 256) == "ivf_pq"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
