@@ -14,7 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from outcrop.engines.lancedb import LanceEngine, absorbing, settling, vector_index
-from outcrop.engines.lancedb.library import run
+from outcrop.engines.lancedb.library import calling, run
+from outcrop.engines.lancedb.location import Place
 from outcrop.engines.protocol import IndexedChunk, IndexSnapshot
 from outcrop.errors import Closed, Damaged, EngineUnavailable, StorageFailed
 from outcrop.filters import Compare
@@ -331,6 +332,17 @@ def test_auto_scans_few_vectors_takes_partitions_for_more_and_a_graph_for_many()
     kinds = [vector_index.chosen_kind(IndexSpec(), count, 256) for count in (511, 4_000, 4_001, 40_000, 40_001)]
     assert kinds == ["flat", "flat", "ivf_flat", "ivf_flat", "hnsw"]
     assert vector_index.chosen_kind(IndexSpec(kind="ivf_pq"), 100_000, 256) == "ivf_pq"
+
+
+def test_a_store_that_the_environment_does_not_name_is_unreached_and_not_damaged(tmp_path: Path) -> None:
+    place = Place(folder=tmp_path, uri="s3://bucket/rocks", local=None, signed=tmp_path)
+    said = "lance error: LanceError(IO): Generic S3 error: Failed to resolve region for bucket 'bucket', /src/aws.rs:319:13"
+    with pytest.raises(StorageFailed) as caught, calling(place, "read"):
+        raise RuntimeError(said)
+    message = str(caught.value)
+    assert "s3://bucket/rocks: the object store was not reached or refused: Failed to resolve region." in message
+    assert "AWS_REGION" in message
+    assert "aws.rs" not in message
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")

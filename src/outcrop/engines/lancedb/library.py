@@ -42,9 +42,13 @@ _REFUSALS = {
     "Too many open files": errno.EMFILE,
 }
 #: What the client of an object store says of its own failures, as LanceDB 0.40 passes it on; not of what it has read.
-_UNREACHED = ("RetryError", "Error performing", "error sending request", "credentials", "privileges", "authentication")
+_UNREACHED = (
+    *("RetryError", "Error performing", "error sending request", "credentials", "privileges", "authentication"),
+    *("Generic S3 error", "Generic GCS error", "Generic MicrosoftAzure error"),
+)
 _CAUSE = re.compile(
     r'message: "([^"]{1,100})"|<Code>(\w{1,60})</Code>|(Failed to get \w+ credentials)|(error sending request)|(BadScheme)'
+    r"|(Failed to resolve region)"
 )
 _GONE = ("not found", "no longer exists", "no such file")
 
