@@ -53,24 +53,24 @@ class RawLance:
 
     def nearest(self, vector: NDArray[np.float32], k: int = 10) -> list[dict[str, Any]]:
         """The nearest `k` rows."""
-        return self._waited(self._rows(self._as_hard(self._async_table.query().nearest_to(vector)), k))
+        return self._waited(self._rows(self._as_hard(self._async_table.query().nearest_to(vector), k), k))
 
     def hybrid(self, text: str, vector: NDArray[np.float32], depth: int = 10) -> list[dict[str, Any]]:
         """Ten rows, of `depth` of each leg, ordered by LanceDB's own reciprocal rank fusion."""
-        query = self._as_hard(self._async_table.query().nearest_to(vector)).nearest_to_text(text, columns=_SEARCHED)
+        query = self._as_hard(self._async_table.query().nearest_to(vector), depth).nearest_to_text(text, columns=_SEARCHED)
         return self._waited(self._rows(query.rerank(self._reranker), depth))[:10]
 
     def hybrid_synchronous(self, text: str, vector: NDArray[np.float32]) -> list[dict[str, Any]]:
         """The same through the interface that the documentation's examples use first."""
         query = self._table.search(query_type="hybrid", vector_column_name=_VECTOR, fts_columns=_SEARCHED)
-        query = self._as_hard(query.vector(vector).text(text))
+        query = self._as_hard(query.vector(vector).text(text), 10)
         found: list[dict[str, Any]] = query.rerank(self._reranker).select(SHOWN).limit(10).to_list()
         return found
 
-    def _as_hard(self, query: Any) -> Any:
+    def _as_hard(self, query: Any, k: int) -> Any:
         query = query.distance_type("dot").nprobes(self._chosen.parameters.get("nprobe", 1))
         if self._chosen.kind == "hnsw":
-            query = query.ef(self._chosen.parameters["ef_search"]).refine_factor(_REFINED)
+            query = query.ef(max(self._chosen.parameters["ef_search"], _REFINED * k)).refine_factor(_REFINED)
         return query
 
     async def _rows(self, query: Any, k: int) -> list[dict[str, Any]]:
