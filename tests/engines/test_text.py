@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -248,6 +249,28 @@ def test_a_second_writer_is_refused_until_the_first_closes(tmp_path: Path) -> No
         TextWriter.open(tmp_path, "english")
     writer.close()
     TextWriter.open(tmp_path, "english").close()
+
+
+@pytest.mark.parametrize("_turn", range(3))
+def test_no_delete_is_lost_to_a_merge_that_was_due_when_the_writer_opened(tmp_path: Path, _turn: int) -> None:
+    """As a merge that was given up leaves it: its segment was emptied meanwhile, or the process ended."""
+    built(tmp_path, [chunk(0, "granite")]).close()
+    for number in range(1, 9):
+        writer = TextWriter.open(tmp_path, "english")
+        writer.add([chunk(10 * number + place, "granite") for place in range(3)])
+        writer.commit(number + 1)
+        del writer  # not closed: that would wait for the merge
+    left = json.loads((tmp_path / "meta.json").read_text())
+    assert len(left["segments"]) == 9
+    last_deleted_from = [one for one in left["segments"] if (one["deletes"] or {}).get("opstamp") == left["opstamp"]]
+    assert len(last_deleted_from) == 1, "the segment with chunks 70 to 72 lost its marker to the last commit"
+    with closing(TextWriter.open(tmp_path, "english")) as writer:
+        writer.delete([70, 71])
+        writer.add([chunk(200, "granite")])
+        writer.commit(10)
+    kept = {0, *(10 * number + place for number in range(1, 9) for place in range(3)), 200} - {70, 71}
+    with closing(TextReader.open(tmp_path, "english")) as reader:
+        assert set(slots(reader, "granite")) == kept
 
 
 def test_an_index_is_created_once(tmp_path: Path) -> None:

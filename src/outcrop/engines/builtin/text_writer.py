@@ -28,6 +28,7 @@ from outcrop.files import storage_errors, sync_folder
 # One thread and one large buffer give one segment for about half a million short texts, and fewer segments are faster queries.
 _BULK_HEAP_BYTES = 200_000_000
 _HEAP_BYTES = 50_000_000
+_NO_SLOT = -1
 _LOCK_WAITED_SECONDS = 1.0
 _LOCK_POLLED_SECONDS = 0.005
 
@@ -117,6 +118,9 @@ class TextWriter:
             with tantivy_errors(self._directory, "write"):
                 # Files of a commit that was cut short would make a later one fail for ever: they have the names that it needs.
                 self._writer.garbage_collect_files()
+                # A writer's first operation gets the number of the last commit. A merge takes a segment that has deletes of that
+                # number for done and skips the operation there: a delete would be lost. So the first one is of nothing.
+                self._writer.delete_documents_by_term("slot", _NO_SLOT)
             remove_strays(self._directory)
         return self._writer
 
