@@ -9,7 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from outcrop.errors import Closed, IllegalState
+from outcrop.engines.builtin import BuiltinEngine
+from outcrop.engines.builtin.serving import TEXT
+from outcrop.engines.builtin.text_writer import TextWriter
+from outcrop.engines.protocol import IndexedChunk
+from outcrop.errors import Closed, Damaged, IllegalState
 from outcrop.filters import parse
 from tests.engines.living import DIMENSION, Item, Living, create, recipe
 
@@ -154,3 +158,14 @@ def test_after_close_everything_says_so(two: tuple[Living, Living]) -> None:
 def test_an_index_is_sealed_once(two: tuple[Living, Living]) -> None:
     with pytest.raises(IllegalState, match="sealed already"):
         two[0].index.seal()
+
+
+def test_verify_notices_a_chunk_that_ended_and_is_still_in_the_text_index(two: tuple[Living, Living], tmp_path: Path) -> None:
+    here, _ = two
+    here.write([item("n1")], ["d1"])
+    BuiltinEngine().verify(recipe(), tmp_path)
+    with closing(TextWriter.open(tmp_path / TEXT, "english")) as writer:
+        writer.add([IndexedChunk(slot=2, title=None, text="granite", metadata={}, vector=None)])
+        writer.commit(1)
+    with pytest.raises(Damaged, match=r"holds 11 chunks; documents\.sqlite has 10"):
+        BuiltinEngine().verify(recipe(), tmp_path)

@@ -47,7 +47,7 @@ class BuiltinEngine:
         return BuiltinIndex(directory, recipe, self._part_rows_max(recipe), Serving(directory, recipe))
 
     def verify(self, recipe: Recipe, directory: Path) -> None:
-        """Compare the parts' files with their checksums, and the text index's with those that Tantivy keeps in them."""
+        """Compare files with their checksums (Tantivy keeps its own), and the text index's chunks with documents.sqlite's."""
         with closing(Documents(directory)) as documents:
             verified: set[str] = set()
             while parts := [part for part in documents.parts() if part.uuid not in verified]:  # they may be merged meanwhile
@@ -55,10 +55,14 @@ class BuiltinEngine:
                 verified.add(parts[0].uuid)
         with closing(TextReader.open(directory / TEXT, recipe.analyzer)) as text:
             text.verify()
-            shown = text.newest().sequence  # first this: rows are always written before
+            shown = text.newest()  # first this: rows are always written before
         with closing(Documents(directory)) as documents:
-            if shown > documents.sequence():
-                raise Damaged(f"{directory}: the text index is ahead of its documents: copied while written?", path=directory)
+            head = documents.head()
+        if shown.sequence > head.sequence:
+            raise Damaged(f"{directory}: the text index is ahead of its documents: copied while written?", path=directory)
+        if shown.sequence == head.sequence and shown.chunk_count != head.chunks:
+            found = f"the text index holds {shown.chunk_count} chunks; documents.sqlite has {head.chunks}"
+            raise Damaged(f"{directory}: {found}. Build a new generation", path=directory)
 
     def drop(self, directory: Path) -> None:
         """Nothing lies outside the generation's folder."""
