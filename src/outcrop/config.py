@@ -54,6 +54,7 @@ class Overrides(TypedDict, total=False):
     candidates: int
     lock_timeout_seconds: float
     embedding_cache_bytes_max: int | str
+    memory_budget: int | str
     part_bytes_max: int | str
     batch_documents: int
     symlinks: Symlinks
@@ -84,6 +85,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     | `candidates` | hits that each leg of a search collects before fusion, 10 to 10,000 |
     | `lock_timeout_seconds` | how long to wait for another writer before `CollectionLocked` |
     | `embedding_cache_bytes_max` | size of the embedding cache on disk; 0 turns it off |
+    | `memory_budget` | bytes that caches, ingestion and buffers share, see `outcrop.memory` |
     | `part_bytes_max` | bytes of vectors in one part of an index: bounds a build's memory |
     | `batch_documents` | documents that a build chunks, embeds and writes at a time |
     | `symlinks` | `"auto"`, or `"never"` to name the active generation in a one-line file |
@@ -118,6 +120,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     candidates: int
     lock_timeout_seconds: float
     embedding_cache_bytes_max: int
+    memory_budget: int
     part_bytes_max: int
     batch_documents: int
     symlinks: Symlinks
@@ -375,6 +378,13 @@ def _size_of_something(value: int | str) -> int:
     return size_bytes
 
 
+def _budget(value: int | str) -> int:
+    size_bytes = _size(value)
+    if size_bytes < _BUDGET_BYTES_MIN:
+        raise ValueError
+    return size_bytes
+
+
 def _embedder(value: str) -> str:
     """The form only: whether an embedder works here is found out when it is needed."""
     name, _, _ = (spec := value.strip()).partition(":")
@@ -415,6 +425,7 @@ def _table_uri(value: str | None) -> str | None:
 
 _OBJECT_STORES = ("s3", "gs", "az")
 _BYTES_MAX = 2**50
+_BUDGET_BYTES_MIN = 16 * 10**6
 _UNITS = {
     "": 1,
     "b": 1,
@@ -445,6 +456,7 @@ _RULES: dict[str, _Rule] = {
     "candidates": _Rule("a whole number from 10 to 10000", Annotated[int, Meta(ge=10, le=10_000)]),  # 10 is a search's own k
     "lock_timeout_seconds": _Rule("a number from 0 to 86400", Annotated[float, Meta(ge=0, le=86_400)]),
     "embedding_cache_bytes_max": _Rule(f"{_SIZE_TEXT}, or 0 for no cache", int | str, _size),
+    "memory_budget": _Rule(f"{_SIZE_TEXT}, at least 16MB", int | str, _budget),
     "part_bytes_max": _Rule(f"{_SIZE_TEXT}, at least 1", int | str, _size_of_something),
     "batch_documents": _Rule("a whole number from 1 to 100000", Annotated[int, Meta(ge=1, le=100_000)]),
     "symlinks": _Rule('"auto" or "never"', Symlinks),
@@ -472,6 +484,7 @@ _DEFAULTS: dict[str, object] = {
     "candidates": 100,
     "lock_timeout_seconds": 10.0,
     "embedding_cache_bytes_max": 2 * 2**30,
+    "memory_budget": 10**9,
     "part_bytes_max": 512 * 2**20,
     "batch_documents": 1024,
     "symlinks": "auto",
@@ -493,6 +506,7 @@ _BUILTIN: dict[str, object] = {"use_lancedb": False, "fallback_to_mvp": True}
 _SMALL: dict[str, object] = {
     "lock_timeout_seconds": 2.0,
     "embedding_cache_bytes_max": 16 * 2**20,
+    "memory_budget": 64 * 10**6,
     "part_bytes_max": 4 * 2**20,
     "batch_documents": 64,
     "tail_chunks_max": 64,

@@ -1,0 +1,96 @@
+"""How much memory may be held, and who holds how much?
+
+One `MemoryBudget` per database, divided into accounts by fixed shares, so that nobody ever waits for what another owner holds.
+An owner takes bytes before it allocates them and gives them back when they are free again: what is counted here is what the owners
+ask for, not what the process has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Condition
+
+#: Which part of the budget each owner may hold. They add up to 1.
+SHARES = {"ingestion": 0.5, "query cache": 0.2, "embedding cache": 0.05, "buffers": 0.25}
+_WAKE_SECONDS = 0.5  # an endless wait in the main thread cannot be interrupted on Windows
+
+
+class Account:
+    """What one owner may hold. Safe from many threads.
+
+    >>> account = Account("buffers", limit_bytes=100)
+    >>> account.try_take(60), account.try_take(60), account.used_bytes
+    (True, False, 60)
+    >>> account.give_back(60)
+    """
+
+    def __init__(self, owner: str, limit_bytes: int) -> None:
+        self.owner = owner
+        self.limit_bytes = limit_bytes
+        self._used_bytes = 0
+        self._peak_bytes = 0
+        self._changed = Condition()
+
+    @property
+    def used_bytes(self) -> int:
+        """Taken and not yet given back."""
+        return self._used_bytes
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most that was taken at any time."""
+        return self._peak_bytes
+
+    def try_take(self, size_bytes: int) -> bool:
+        """Take `size_bytes` if there is room for them; False, and nothing taken, otherwise. Never waits."""
+        with self._changed:
+            if self._used_bytes + size_bytes > self.limit_bytes:
+                return False
+            self._add(size_bytes)
+            return True
+
+    def take(self, size_bytes: int, *, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Wait for room and take `size_bytes`; False, and nothing taken, once `stopped()` says so.
+
+        What is larger than the whole account is let in when nothing else is held, so that one huge item passes alone instead of
+        waiting for ever. `stopped` is asked whenever something is given back, and twice a second.
+        """
+        with self._changed:
+            while self._used_bytes and self._used_bytes + size_bytes > self.limit_bytes:
+                if stopped():
+                    return False
+                self._changed.wait(_WAKE_SECONDS)
+            self._add(size_bytes)
+            return True
+
+    def give_back(self, size_bytes: int) -> None:
+        """Say that `size_bytes` taken before are free again."""
+        with self._changed:
+            assert 0 <= size_bytes <= self._used_bytes, f"{self.owner}: {size_bytes} bytes given back of {self._used_bytes}"
+            self._used_bytes -= size_bytes
+            self._changed.notify_all()
+
+    def _add(self, size_bytes: int) -> None:
+        self._used_bytes += size_bytes
+        self._peak_bytes = max(self._peak_bytes, self._used_bytes)
+
+
+class MemoryBudget:
+    """Bytes that the owners of `SHARES` divide among themselves.
+
+    >>> budget = MemoryBudget(1000)
+    >>> budget.account("ingestion").limit_bytes
+    500
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._accounts = {owner: Account(owner, int(limit_bytes * share)) for owner, share in SHARES.items()}
+
+    def account(self, owner: str) -> Account:
+        """The account of an owner of `SHARES`; always the same object."""
+        return self._accounts[owner]
+
+    def used_bytes(self) -> dict[str, int]:
+        """What each owner holds now."""
+        return {owner: account.used_bytes for owner, account in self._accounts.items()}
