@@ -111,7 +111,7 @@ def test_every_setting_says_where_it_came_from(tmp_path: Path) -> None:
     write(tmp_path, '# a comment\n\nmode = "production"\n"part_bytes_max" = "64MiB"\n  symlinks="never"\n')
     config = load(tmp_path, Config.production(candidates=30), {"OUTCROP_LOCK_TIMEOUT_SECONDS": "2.5"})
     file = tmp_path / "outcrop.toml"
-    assert [(item.key, item.value, item.origin) for item in config.settings()[:12]] == [
+    assert [(item.key, item.value, item.origin) for item in config.settings()[:13]] == [
         ("mode", "production", "code"),
         ("path", tmp_path, "code"),
         ("use_lancedb", True, "preset default"),
@@ -120,6 +120,7 @@ def test_every_setting_says_where_it_came_from(tmp_path: Path) -> None:
         ("candidates", 30, "code"),
         ("lock_timeout_seconds", 2.5, "OUTCROP_LOCK_TIMEOUT_SECONDS"),
         ("embedding_cache_bytes_max", 2 * 2**30, "preset default"),
+        ("memory_budget", 10**9, "preset default"),
         ("part_bytes_max", 64 * 2**20, f"{file}:4"),
         ("batch_documents", 1024, "preset default"),
         ("symlinks", "never", f"{file}:5"),
@@ -216,6 +217,7 @@ BAD = [
     ("lock_timeout_seconds", float("nan"), "a number from 0 to 86400; found nan"),
     ("embedding_cache_bytes_max", "2 gigs", "a size in bytes such as"),
     ("embedding_cache_bytes_max", -5, "or 0 for no cache; found -5"),
+    ("memory_budget", "1MB", "at least 16MB; found '1MB'"),
     ("part_bytes_max", 0, "at least 1; found 0"),
     ("part_bytes_max", "9999999TB", "a size in bytes such as"),
     ("batch_documents", 0, "a whole number from 1 to 100000"),
