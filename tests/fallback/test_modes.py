@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -138,6 +139,25 @@ def test_a_generation_gets_its_lancedb_index_by_repair(tmp_path: Path) -> None:
         assert collection.repair(1).chunks == 33
     with opened(kb, of("mvp_only")) as collection:
         assert found(collection, "basalt", mode="lexical") == WRITTEN
+
+
+def test_a_generation_made_without_lancedb_is_told_of_and_not_called_failing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kb = tmp_path / "kb"
+    with opened(kb, of("default")):
+        pass
+    with caplog.at_level(logging.WARNING, "outcrop"), opened(kb) as collection:
+        assert answered_by(collection) == "builtin"
+        serving = collection.stats().serving
+        assert serving is not None
+        assert (serving.state, serving.failures) == ("open", 0)
+        collection.repair()
+        assert answered_by(collection) == "lancedb"
+    events = [record.event for record in caplog.records if hasattr(record, "event")]
+    assert events == ["engine_absent", "engine_recovered"]
+    assert "outcrop repair rocks --generation 1 builds it" in caplog.records[0].message
+    assert "again" not in caplog.records[-1].message
 
 
 def test_a_generation_of_lancedb_alone_has_nothing_to_be_repaired_from(tmp_path: Path) -> None:

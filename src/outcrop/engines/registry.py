@@ -9,7 +9,7 @@ import msgspec
 
 from outcrop.config import Config
 from outcrop.engines.builtin import BuiltinEngine
-from outcrop.engines.fallback import FallbackEngine, FallbackIndex, Policy
+from outcrop.engines.fallback import FallbackEngine, FallbackIndex, NoIndex, Policy
 from outcrop.engines.lancedb import LanceEngine, library, location
 from outcrop.engines.protocol import Availability, Engine, GenerationIndex
 from outcrop.errors import EngineUnavailable, IllegalState, InvalidConfig
@@ -164,7 +164,7 @@ def _lancedb_of(name: str, config: Config, directory: Path | None) -> Engine:
         collection = directory.parent.parent.name
         remedy = f"outcrop repair {collection} --generation {number}"
         reason = f"generation {number} has no LanceDB index; {remedy} builds it"
-        raise EngineUnavailable(reason, engine=LANCEDB, reason=reason, remedy=remedy)
+        raise NoIndex(reason, engine=LANCEDB, reason=reason, remedy=remedy)
     found = _FORKED if library.is_forked() else availability(LANCEDB, config)
     if not found.available:
         raise _unavailable(LANCEDB, found)

@@ -3,5 +3,6 @@
 from outcrop.engines.fallback.breaker import Breaker
 from outcrop.engines.fallback.engine import FallbackEngine, Policy
 from outcrop.engines.fallback.index import FallbackIndex
+from outcrop.engines.fallback.leading import NoIndex
 
-__all__ = ["Breaker", "FallbackEngine", "FallbackIndex", "Policy"]
+__all__ = ["Breaker", "FallbackEngine", "FallbackIndex", "NoIndex", "Policy"]

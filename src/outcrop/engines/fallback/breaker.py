@@ -22,7 +22,8 @@ _PROBED_SECONDS = 1.0
 class Breaker:
     """The state of one engine for one generation in this process. Safe to use from many threads.
 
-    What changes is logged once, as a record with `event` and `engine`: "engine_failed", "engine_left_alone", "engine_recovered".
+    What changes is logged once, as a record with `event` and `engine`: "engine_failed", "engine_left_alone", "engine_absent",
+    "engine_recovered".
     """
 
     def __init__(self, engine: str, *, failures_max: int, open_seconds: float, clock: Callable[[], float] = monotonic) -> None:
@@ -78,7 +79,7 @@ class Breaker:
             was, self._failure = self._failure, None
             self._failures, self._opened_at, self._probing_since = 0, None, None
         if was is not None:
-            self._tell("engine_recovered", f"engine {self.engine} serves again", since=was.since)
+            self._tell("engine_recovered", f"engine {self.engine} serves{' again' if self._total else ''}", since=was.since)
 
     def failed(self, reason: str, *, at_once: bool = False) -> bool:
         """It did not. `at_once`: leave it alone now, whatever it did before. Whether it is left alone from now on."""
@@ -96,6 +97,15 @@ class Breaker:
         if newly:
             self._tell("engine_left_alone", f"engine {self.engine} is left alone for {self._open_seconds:g} s", reason=reason)
         return newly
+
+    def absent(self, reason: str) -> None:
+        """There is nothing of it to ask. It is left alone as after a failure, but nothing has failed."""
+        with self._lock:
+            first, since = self._failure is None, now_utc() if self._failure is None else self._failure.since
+            self._failure = Degraded(reason=reason, since=since)
+            self._opened_at, self._probing_since = self._clock(), None
+        if first:
+            self._tell("engine_absent", f"engine {self.engine} does not serve: {reason}", reason=reason)
 
     def _tell(self, event: str, message: str, **values: str) -> None:
         _log.warning("%s", message, extra={"event": event, "engine": self.engine, **values})

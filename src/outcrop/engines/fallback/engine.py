@@ -22,8 +22,8 @@ _VERIFY_WAITS_SECONDS = 10.0
 class FallbackEngine:
     """Both engines are written, the first is read, and the second answers when the first cannot.
 
-    `first` gives the first engine and raises `EngineUnavailable` while it does not work here; it may work later. `second` must
-    work.
+    `first` gives the first engine and raises `EngineUnavailable` while it does not work here; it may work later. For a generation
+    that was made without it, it raises `NoIndex`. `second` must work.
     """
 
     def __init__(self, name: str, first: Callable[[], Engine], second: Engine, policy: Policy) -> None:

@@ -20,7 +20,7 @@ from outcrop.documents import Documents
 from outcrop.engines.absorb_lock import alone
 from outcrop.engines.fallback.breaker import Breaker, now_utc
 from outcrop.engines.fallback.follower import Follower
-from outcrop.engines.fallback.leading import Leading
+from outcrop.engines.fallback.leading import Leading, NoIndex
 from outcrop.engines.fallback.snapshot import First, Second
 from outcrop.engines.protocol import KEEP_SECONDS, Engine, GenerationIndex, IndexedChunk, IndexSnapshot, IndexStats, Publishing
 from outcrop.errors import Closed, CollectionLocked, Damaged, EngineUnavailable
@@ -240,7 +240,10 @@ class FallbackIndex:
                 self._follow(absorbs=absorbs)
         except Exception as error:  # noqa: BLE001 - see the module
             self._fails_to_follow = True
-            self._failed(_message(error), at_once=True)
+            if isinstance(error, NoIndex):
+                self._breaker.absent(error.message)
+            else:
+                self._failed(_message(error), at_once=True)
             self._first.let_go()
         finally:
             self._first.looked_at.set()

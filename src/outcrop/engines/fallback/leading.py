@@ -12,11 +12,15 @@ from outcrop import forking
 from outcrop.documents import Documents
 from outcrop.engines.fallback.catching_up import Rows, caught_up, rebuilt
 from outcrop.engines.protocol import Engine, GenerationIndex, IndexSnapshot, Publishing
-from outcrop.errors import Closed, Damaged
+from outcrop.errors import Closed, Damaged, EngineUnavailable
 from outcrop.model import Recipe
 
 _log = logging.getLogger("outcrop")
 _NOT_OPEN = "its index is not open yet"
+
+
+class NoIndex(EngineUnavailable):
+    """The generation has no index of the first engine, and none is due: it was made without one."""
 
 
 class Leading:
