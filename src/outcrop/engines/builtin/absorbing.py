@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from math import log
 
 import numpy as np
+from numpy.typing import NDArray
 
 from outcrop.documents import DocumentsWriter, PartRow
 from outcrop.engines.absorb_lock import alone
 from outcrop.engines.builtin.parts import PARTS, LivePart, PartWriter, unlisted
 from outcrop.engines.builtin.serving import Serving
 from outcrop.engines.protocol import Publishing
+from outcrop.engines.purging import purge
 
 _FULL_TIER = 4
 """So many parts of about one size are merged into one."""
@@ -30,7 +31,6 @@ _TIER_ROWS_MIN = 1_024
 _DEAD_SHARE_MAX = 0.3
 """A part of which more has ended is written anew without that."""
 _WRITTEN_ROWS = 8_192
-_PURGED_ROWS = 2_000
 
 
 def absorb(
@@ -127,21 +127,16 @@ def _sweep(serving: Serving, publishing: Publishing) -> None:
 
 
 def _purge(serving: Serving, publishing: Publishing, keep_seconds: float, floor: int | None) -> None:
-    """Forget chunks that ended long ago and are in no part, in several steps so that no writer waits long."""
-    now = time.time()
-    with publishing(), closing(DocumentsWriter.open(serving.directory)) as documents:
-        documents.mark(now)
-        until = documents.purgeable(now - keep_seconds)
-    if until is None:
-        return
-    snapshot = serving.snapshot()  # what the text index has not taken out yet must be remembered
-    until = min(until, snapshot.sequence, until if floor is None else floor)
-    ended = np.array(serving.documents.ended(until), np.int64)
-    for live in snapshot.parts:
-        ended = np.setdiff1d(ended, live.part.slots[live.part.rows(np.sort(ended))], assume_unique=True)
-    for start in range(0, len(ended), _PURGED_ROWS):
-        with publishing(), closing(DocumentsWriter.open(serving.directory)) as documents:
-            documents.purge(ended[start : start + _PURGED_ROWS].tolist(), until)
+    """Forget chunks that ended long ago and are in no part."""
+    snapshot = serving.snapshot()
+
+    def in_no_part(ended: NDArray[np.int64]) -> NDArray[np.int64]:
+        for live in snapshot.parts:
+            ended = np.setdiff1d(ended, live.part.slots[live.part.rows(ended)], assume_unique=True)
+        return ended
+
+    until = snapshot.sequence if floor is None else min(snapshot.sequence, floor)
+    purge(serving.directory, serving.documents, publishing, keep_seconds=keep_seconds, until=until, free=in_no_part)
 
 
 @contextmanager

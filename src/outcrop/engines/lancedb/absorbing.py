@@ -5,14 +5,11 @@ LanceDB does all of it in one call that fails beside a writer, so the apply lock
 
 from __future__ import annotations
 
-import time
-from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 
-from outcrop.documents import DocumentsWriter
 from outcrop.engines.absorb_lock import alone
 from outcrop.engines.lancedb import vector_index
 from outcrop.engines.lancedb.building import index_texts
@@ -21,13 +18,13 @@ from outcrop.engines.lancedb.location import FOLDER
 from outcrop.engines.lancedb.serving import Serving
 from outcrop.engines.lancedb.table import TERMS, TITLE_TERMS, VECTOR, Marker
 from outcrop.engines.protocol import Publishing
+from outcrop.engines.purging import purge
 
 _KEPT_VERSIONS = timedelta(hours=1)
 """Whoever reads an older version of the table must have begun longer ago than this."""
 _NEVER = timedelta(days=36_500)
 _SEGMENTS_MAX = 8
 """Every call adds a piece to an index, and each costs every query some: with more of them, the index is built anew."""
-_PURGED_ROWS = 2_000
 
 
 def absorb(serving: Serving, publishing: Publishing, *, keep_seconds: float, floor: int | None, timeout_seconds: float) -> int:
@@ -89,21 +86,12 @@ def _segments(table: Any, column: str) -> int:
 
 
 def _purge(serving: Serving, publishing: Publishing, keep_seconds: float, floor: int | None) -> None:
-    """Forget chunks that ended long ago, in several steps so that no writer waits long.
+    """Forget chunks that ended long ago.
 
     Not where the generation has an index in another engine too: that one may lack what this one has.
     """
     if serving.recipe.engine != FOLDER:
         return
-    now = time.time()
-    with publishing(), closing(DocumentsWriter.open(serving.directory)) as documents:
-        documents.mark(now)
-        until = documents.purgeable(now - keep_seconds)
-    if until is None:
-        return
-    sequence = serving.snapshot().sequence  # what the table has not taken out yet must be remembered
-    until = min(until, sequence, until if floor is None else floor)
-    ended = sorted(serving.documents.ended(until))
-    for start in range(0, len(ended), _PURGED_ROWS):
-        with publishing(), closing(DocumentsWriter.open(serving.directory)) as documents:
-            documents.purge(ended[start : start + _PURGED_ROWS], until)
+    shown = serving.snapshot().sequence
+    until = shown if floor is None else min(shown, floor)
+    purge(serving.directory, serving.documents, publishing, keep_seconds=keep_seconds, until=until)
