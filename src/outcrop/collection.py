@@ -113,9 +113,12 @@ class Collection:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def use(self, embedder: Embedder) -> None:
-        """Have this embedder of the caller's own used for generations that were built with it, or with one of its name."""
-        self._stage.ingredients.embedder(embedder)
+    def use(self, *, embedder: Embedder | None = None, chunker: Chunker | None = None) -> None:
+        """Have the caller's own embedder or chunker used for generations that were built with it, or with one of its name."""
+        if embedder is not None:
+            self._stage.ingredients.embedder(embedder)
+        if chunker is not None:
+            self._stage.ingredients.chunker(chunker)
 
     def search(
         self,
@@ -289,7 +292,8 @@ class Collection:
         If documents would have to be embedded and cannot be, that is refused; with `allow_lexical` they are found by their words
         only (they are counted in `GenerationInfo.unembedded`, and every answer says so).
 
-        Raises `NothingToRollBack`, `UnknownGeneration`, `Damaged`, `EmbedderGone`, `CatchUpFailed`, `CollectionLocked`.
+        Raises `NothingToRollBack`, `UnknownGeneration`, `Damaged`, `EmbedderGone`, `CatchUpFailed`, `CollectionLocked`, and
+        `InvalidConfig` if the generation's chunker is not known here.
         """
         self._check_open(writes=not dry_run)
         if dry_run:

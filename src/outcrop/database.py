@@ -170,15 +170,14 @@ class Database:
         self._make_folder(made)
         return self._opened(name, ingredients)
 
-    def collection(self, name: str, *, embedder: Embedder | None = None) -> Collection:
-        """Open a collection. `embedder` is needed only if it was built with an embedder of your own.
+    def collection(self, name: str, *, embedder: Embedder | None = None, chunker: Chunker | None = None) -> Collection:
+        """Open a collection. `embedder` and `chunker` are needed only if it was built with one of your own.
 
         Raises `UnknownCollection`, with the nearest name there is.
         """
         self._check_open()
         opened = self._opened(name, Ingredients(self.config))
-        if embedder is not None:
-            opened.use(embedder)
+        opened.use(embedder=embedder, chunker=chunker)
         return opened
 
     def drop_collection(self, name: str) -> None:

@@ -16,7 +16,16 @@ import outcrop
 from outcrop import Collection, Config, Database, Document, Gate, Piece
 from outcrop.builds import quarantine
 from outcrop.embedding import HashingEmbedder
-from outcrop.errors import CollectionLocked, Damaged, EmbedderGone, GateFailed, OutcropError, StorageFailed, WritesMissing
+from outcrop.errors import (
+    CollectionLocked,
+    Damaged,
+    EmbedderGone,
+    GateFailed,
+    InvalidConfig,
+    OutcropError,
+    StorageFailed,
+    WritesMissing,
+)
 from outcrop.generations import locks
 from outcrop.generations.journal import Journal
 
@@ -260,6 +269,22 @@ def test_a_rollback_to_a_generation_whose_embedder_is_gone_is_refused_also_if_no
             collection.rollback()
         assert collection.rollback(allow_lexical=True).number == 1
         assert len(collection.search("granite", mode="lexical")) == 3
+
+
+def test_a_rollback_to_a_generation_whose_chunker_is_not_known_here_asks_for_the_chunker(db: Database) -> None:
+    rocks = db.create_collection("rocks", embedder="hashing:8")
+    rocks.build(documents(3), promote=True, chunker=Lines())
+    rocks.promote(rocks.build(chunker="none"))
+    rocks.upsert(Document("late", "gabbro"))
+    with reopened(db) as again:
+        collection = again.collection("rocks")
+        for allow_lexical in (False, True):
+            with pytest.raises(InvalidConfig, match=r"generation 1 .*custom:lines.*chunker=") as raised:
+                collection.rollback(allow_lexical=allow_lexical)
+            assert "allow_lexical" not in raised.value.message
+        assert again.collection("rocks", chunker=Lines()).rollback().number == 1
+        collection.upsert(Document("later", "basalt"))
+        assert {hit.document_id for hit in collection.search("gabbro basalt", mode="lexical")} == {"late", "later"}
 
 
 def test_an_error_after_a_write_is_in_is_no_error_of_the_write(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

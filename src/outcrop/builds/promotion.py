@@ -109,8 +109,9 @@ def roll_back(stage: Stage, name: GenerationName, *, only_if_previous: bool, lex
 
 
 def plan(stage: Stage, name: GenerationName, kind: Kind = "rollback") -> RollbackPlan:
-    """What it would take to make a generation active again."""
+    """What it would take to make a generation active again. Raises `InvalidConfig` if its chunker is not known here."""
     with stage.opened(name) as (opened, live):
+        live.fitter.chunker()  # without it nothing can be written there, with or without vectors
         check_reachable(stage.journal, live.target)
         behind = lag(stage.journal, live.target)
         reason = _why_not(live)
@@ -257,10 +258,9 @@ def _cut_over(stage: Stage, change: Change, live: Live, judged: _Judged) -> Outc
 
 
 def _why_not(live: Live) -> str | None:
-    """Why a generation's embedder or chunker cannot be used here, or None."""
+    """Why a generation's embedder cannot be used here, or None."""
     try:
         live.fitter.embedder()
-        live.fitter.chunker()
     except (*EMBEDDING_ERRORS, InvalidConfig) as error:
         return error.message.rstrip(".")
     return None

@@ -11,9 +11,11 @@ import msgspec
 from outcrop.builds.ingredients import Ingredients
 from outcrop.config import Config
 from outcrop.embedding import CachedEmbedder, Embedder, EmbeddingCache
+from outcrop.errors import InvalidConfig
 from outcrop.generations import locks, record
 from outcrop.generations.journal import Journal
 from outcrop.generations.layout import CollectionFolder, GenerationName
+from outcrop.ingest import Chunker
 from outcrop.retrieval.generation import OpenGeneration, pinned
 from outcrop.retrieval.openings import Openings
 from outcrop.writes.accepting import Live
@@ -67,7 +69,7 @@ class Stage(msgspec.Struct, frozen=True, eq=False):
             fitter=Fitter(
                 recipe=recipe,
                 embedder=lambda: self.cached(opened.embedder),
-                chunker=lambda: self.ingredients.chunker(recipe.chunker),
+                chunker=partial(self._chunker, opened),
             ),
             applying=partial(locks.applying, self.folder.generation(opened.name), self.config.lock_timeout_seconds),
         )
@@ -79,3 +81,14 @@ class Stage(msgspec.Struct, frozen=True, eq=False):
     def cached(self, embedder: Embedder | None) -> Embedder | None:
         """The embedder behind the database's cache."""
         return None if embedder is None else CachedEmbedder(embedder, self.embedding_cache)
+
+    def _chunker(self, opened: OpenGeneration) -> Chunker:
+        spec = opened.manifest.recipe.chunker
+        try:
+            return self.ingredients.chunker(spec)
+        except InvalidConfig as error:
+            raise InvalidConfig(
+                f"generation {opened.name.number} was built with the chunker {spec!r}, which is not known here; if it is your own,"
+                " pass it again: db.collection(name, chunker=...)",
+                key="chunker",
+            ) from error
