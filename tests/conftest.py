@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from outcrop import Database
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -15,3 +20,13 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the judged collections are not beside this checkout (../shared/data)")
     return SHARED_DATA
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    """A new database, where nothing happens in the background."""
+    import outcrop  # here: what is imported with this file is imported before coverage is measured
+    from outcrop import Config
+
+    with outcrop.open(tmp_path / "kb", config=Config.test()) as opened:
+        yield opened

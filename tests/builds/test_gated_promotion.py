@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -24,12 +23,6 @@ TEXTS = {
     "basalt": "Basalt cools quickly at the surface, so its crystals are small.",
     "chalk": "Chalk is made of shells that sank to the floor of a warm sea.",
 }
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    with outcrop.open(tmp_path / "kb", config=Config.test()) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import outcrop
-from outcrop import Collection, Config, Database, Document, Gate
+from outcrop import Collection, Database, Document, Gate
 
 ANYTHING = Gate(vanished_share_max=1.0)
 SOURCE = [Document(f"d{n}", f"granite {n}") for n in range(5)]
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    with outcrop.open(tmp_path / "kb", config=Config.test()) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -57,12 +57,6 @@ class Lines:
 
     def pieces(self, document: Document) -> Sequence[Piece]:
         return [Piece(document.text, 0, len(document.text), None, None)]
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    with outcrop.open(tmp_path / "kb", config=Config.test()) as opened:
-        yield opened
 
 
 def documents(count: int) -> list[Document]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,8 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import outcrop
-from outcrop import Collection, Config, Database, Document
+from outcrop import Collection, Document
 from outcrop.embedding.hashing import HashingEmbedder
 from outcrop.judging import Side, searcher
 from outcrop.model import EmbedderIdentity
@@ -95,12 +93,6 @@ def clock() -> _Clock:
 def timed(clock: _Clock) -> Callable[..., _TimedEmbedder]:
     """`timed("slow", seconds=0.006)`: an embedder, which keeps the queries that it embedded in `queries`."""
     return lambda name, **how: _TimedEmbedder(name, clock, **how)
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    with outcrop.open(tmp_path / "kb", config=Config.test()) as opened:
-        yield opened
 
 
 @pytest.fixture

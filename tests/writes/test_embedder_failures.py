@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,6 @@ import outcrop
 from outcrop import Config, Database, Document
 from outcrop.embedding import HashingEmbedder
 from outcrop.errors import EmbedderGone, EmbeddingFailed
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    with outcrop.open(tmp_path / "kb", config=Config.test()) as opened:
-        yield opened
 
 
 class Moody(HashingEmbedder):

@@ -34,12 +34,6 @@ ANYTHING = Gate(vanished_share_max=1.0)
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    with outcrop.open(tmp_path / "kb", config=Config.test()) as opened:
-        yield opened
-
-
-@pytest.fixture
 def rocks(db: Database) -> Collection:
     collection = db.create_collection("rocks", embedder="hashing:16")
     collection.build([Document(f"d{n}", f"granite number{n}", metadata={"n": n}) for n in range(10)], promote=True)
