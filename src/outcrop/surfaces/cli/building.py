@@ -86,29 +86,15 @@ def build(
     recipe = {"embedder": embedder, "chunker": chunker, "analyzer": analyzer, "index": index}
     given: dict[str, Any] = {name: value for name, value in recipe.items() if value is not None}
     ways: dict[str, Any] = {"engine": engine, "keep_writes": keep_writes, "resume": resume, "on_error": on_error}
-    made_folder = source is not None and not call.db.exists()
-    try:
-        with call.opened(read_only=source is None and not call.db.exists(), makes=source is not None) as db:
-            opened, is_new = _opened_or_created(db, collection, source, metric, given)
-            folder = CollectionFolder(db.path / collection)
-            before = set(folder.names())
-            try:
-                built = _build(opened, source, {**given, **ways}, quiet=quiet)
-            except BaseException as error:
-                if set(folder.names()) - before:
-                    _say_kept(error)
-                elif is_new:
-                    clear_frames(error.__traceback__)  # an interrupt may have kept one of them from letting go of a lock
-                    db.drop_collection(collection)
-                raise
-            if is_new and not quiet:
-                note(f"created: collection {collection} in {plain(str(db.path))}", style="bold green")
-            if promote:
-                built = _promote(opened, built, asked)
-    except BaseException:
-        if made_folder:
-            _remove_if_empty(call)
-        raise
+    makes = source is not None
+    with _no_folder_left(call, makes=makes), call.opened(read_only=not makes and not call.db.exists(), makes=makes) as db:
+        opened, is_new = _opened_or_created(db, collection, source, metric, given)
+        with _no_collection_left(db, collection, is_new=is_new):
+            built = _build(opened, source, {**given, **ways}, quiet=quiet)
+        if is_new and not quiet:
+            note(f"created: collection {collection} in {plain(str(db.path))}", style="bold green")
+        if promote:
+            built = _promote(opened, built, asked)
     _report(call, collection, built, json=json, quiet=quiet)
 
 
@@ -160,6 +146,35 @@ def _cancelled_by_interrupt() -> Iterator[Event]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@contextmanager
+def _no_folder_left(call: Invocation, *, makes: bool) -> Iterator[None]:
+    """Take back the database's folder if a failed first build made it. What it embedded meanwhile stays: it was paid for."""
+    made_folder = makes and not call.db.exists()
+    try:
+        yield
+    except BaseException:
+        if made_folder:
+            with suppress(OSError):  # it is not empty
+                call.db.rmdir()
+        raise
+
+
+@contextmanager
+def _no_collection_left(db: Database, name: str, *, is_new: bool) -> Iterator[None]:
+    """Take back a new collection whose build failed, unless what the build has prepared is kept."""
+    folder = CollectionFolder(db.path / name)
+    before = set(folder.names())
+    try:
+        yield
+    except BaseException as error:
+        if set(folder.names()) - before:
+            _say_kept(error)
+        elif is_new:
+            clear_frames(error.__traceback__)  # an interrupt may have kept one of them from letting go of a lock
+            db.drop_collection(name)
+        raise
+
+
 def _say_kept(error: BaseException) -> None:
     """What a build has prepared outlives it, if it may succeed the next time."""
     if not isinstance(error, BuildCancelled):  # which says so itself
@@ -173,14 +188,6 @@ def _promote(collection: Collection, built: GenerationInfo, gate: Gate | None) -
     except BaseException:
         note(f"built: generation {built.number} of {collection.name} is ready, and not active", style="bold yellow")
         raise
-
-
-def _remove_if_empty(call: Invocation) -> None:
-    """Take back the database's folder that a failed first build made. What it embedded meanwhile stays: it was paid for."""
-    try:
-        call.db.rmdir()
-    except OSError:
-        return
 
 
 def _report(call: Invocation, collection: str, built: GenerationInfo, *, json: bool, quiet: bool) -> None:
