@@ -52,7 +52,7 @@ BUILT_IN, LANCE, RAW = "built-in", "LanceDB", "raw LanceDB"
 MODES = ("lexical", "vector", "hybrid")
 THREADS = (1, 2, 8)
 _CONFIGS = {BUILT_IN: "mvp_only", LANCE: "lancedb_test"}
-_RAW_SAME_DEPTH, _RAW_FASTEST = f"{RAW}, hybrid, 100 deep", f"{RAW}, hybrid"
+_RAW_SAME_DEPTH, _RAW_SHALLOW = f"{RAW}, hybrid, 100 deep", f"{RAW}, hybrid"
 _MEGABYTE = 1_000_000
 _TOLERANCE = 1e-5
 Search = Callable[[str, NDArray[np.float32]], Sequence[str]]
@@ -79,7 +79,7 @@ def measure(chosen: Settings) -> Result:
         columns=("search", "p50 ms", "p95 ms", *(f"queries/s, {n} thread{'s' * (n > 1)}" for n in THREADS), "recall@10"),
         rows=rows,
         targets=_targets(took_ms) if has_lance else (),
-        notes=tuple(_note(side, built[side], searched[side]) for side in sides),
+        notes=(*(_note(side, built[side], searched[side]) for side in sides), *([_shallow(took_ms)] if has_lance else [])),
     )
 
 
@@ -188,15 +188,18 @@ def _row(name: str, samples: NDArray[np.float64], searched: Mapping[str, Any], r
 
 def _targets(took_ms: Mapping[str, NDArray[np.float64]]) -> tuple[Target, ...]:
     p50, p95 = (float(value) for value in np.percentile(took_ms[f"{LANCE}, hybrid"], [50, 95]))
-    ratios = {name: p50 / float(np.median(took_ms[name])) for name in (_RAW_SAME_DEPTH, _RAW_FASTEST)}
+    ratio = p50 / float(np.median(took_ms[_RAW_SAME_DEPTH]))
     return (
         Target(name="hybrid on LanceDB, p50 ms", found=p50, wanted=f"<= {P50_TARGET_MS:g}", met=p50 <= P50_TARGET_MS),
         Target(name="hybrid on LanceDB, p95 ms", found=p95, wanted=f"<= {P95_TARGET_MS:g}", met=p95 <= P95_TARGET_MS),
-        *(
-            Target(name=f"its p50 over {name}", found=ratio, wanted=f"<= {RATIO_TARGET}", met=ratio <= RATIO_TARGET)
-            for name, ratio in ratios.items()
-        ),
+        Target(name=f"its p50 over {_RAW_SAME_DEPTH}", found=ratio, wanted=f"<= {RATIO_TARGET}", met=ratio <= RATIO_TARGET),
     )
+
+
+def _shallow(took_ms: Mapping[str, NDArray[np.float64]]) -> str:
+    """What is no target, since it finds less: raw LanceDB's search keeps fewer candidates when only ten are fused."""
+    ratio = float(np.median(took_ms[f"{LANCE}, hybrid"]) / np.median(took_ms[_RAW_SHALLOW]))
+    return f"hybrid on LanceDB, p50 over {_RAW_SHALLOW} (ten of each leg, lower recall): {ratio:.2f}"
 
 
 def _note(side: str, built: Mapping[str, Any], searched: Mapping[str, Any]) -> str:
