@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import outcrop
-from outcrop import Collection, Config, Database, Document, Gate, Piece
+from outcrop import Collection, Config, Database, Document, Gate, Piece, sqlite_files
 from outcrop.builds import quarantine
 from outcrop.embedding import HashingEmbedder
 from outcrop.errors import (
@@ -26,7 +27,7 @@ from outcrop.errors import (
     StorageFailed,
     WritesMissing,
 )
-from outcrop.generations import locks
+from outcrop.generations import journal, locks
 from outcrop.generations.journal import Journal
 
 ANYTHING = Gate(vanished_share_max=1.0)
@@ -189,6 +190,29 @@ def test_a_stand_in_serves_only_as_long_as_it_holds_every_write(db: Database) ->
         Journal(db.path / "rocks" / "journal.sqlite").accept([("delete", "d1", b"")])
         with pytest.raises(Damaged):
             standing_in.search("granite")
+
+
+def test_a_stand_in_keeps_the_journal_open_between_searches(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    rocks = db.create_collection("rocks", embedder="none")
+    rocks.build(documents(3), promote=True)
+    rocks.promote(rocks.build(documents(3)))
+    damage(rocks)
+    db.close()
+    opened: list[str] = []
+    reading_from = sqlite_files.readable
+
+    def counting(path: Path) -> sqlite3.Connection:
+        opened.append(path.name)
+        return reading_from(path)
+
+    with outcrop.open(db.path, config=Config.test(), read_only=True) as reading:
+        standing_in = reading.collection("rocks")
+        assert standing_in.search("granite").degraded
+        for module in (sqlite_files, journal):
+            monkeypatch.setattr(module, "readable", counting)
+        for _ in range(5):
+            assert standing_in.search("granite").degraded
+    assert opened.count("journal.sqlite") == 1
 
 
 def test_a_flipped_bit_in_a_manifest_is_damage_wherever_it_is(db: Database) -> None:

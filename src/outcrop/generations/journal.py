@@ -23,7 +23,7 @@ import msgspec
 from outcrop import forking
 from outcrop.errors import Damaged
 from outcrop.generations.layout import GenerationName
-from outcrop.sqlite_files import Kept, mapped_errors, readable, transaction, writable
+from outcrop.sqlite_files import Connections, Kept, mapped_errors, readable, transaction, writable
 
 EntryKind = Literal["put", "patch", "delete"]
 _APPLICATION_ID = 0x4F75744A  # "OutJ"
@@ -306,6 +306,11 @@ class Journal:
                 return
             with closing(writable(self.path)) as connection:
                 yield connection
+
+
+def has_entries(connections: Connections, after: int) -> bool:
+    """Whether there are entries after a sequence. For who asks at every search, over connections to the file that stay open."""
+    return bool(connections.fetch_all("SELECT EXISTS (SELECT 1 FROM entries WHERE sequence > ?)", (after,))[0][0])
 
 
 def now() -> str:

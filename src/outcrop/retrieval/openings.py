@@ -21,10 +21,11 @@ from outcrop import forking
 from outcrop.config import Config
 from outcrop.errors import Closed, Damaged, OutcropError
 from outcrop.generations import catalog, pointer
-from outcrop.generations.journal import Journal, Promotion
+from outcrop.generations.journal import Journal, Promotion, has_entries
 from outcrop.generations.layout import ACTIVE, CollectionFolder, GenerationName
 from outcrop.model import Degraded
 from outcrop.retrieval.generation import OpenGeneration
+from outcrop.sqlite_files import Connections
 
 _log = logging.getLogger("outcrop")
 _OTHERS_OPEN_MAX = 4
@@ -69,6 +70,7 @@ class Openings:
         self._rescuing = forking.lock()
         self._current: tuple[str | None, OpenGeneration] | None = None
         self._standing_in = False
+        self._journal = Connections(folder.journal)
         self._rescue_failed: tuple[str | None, float, OutcropError] | None = None
         self._others: dict[GenerationName, OpenGeneration] = {}
         self._used_at: dict[GenerationName, float] = {}
@@ -114,6 +116,7 @@ class Openings:
             self.closed = True
             opened = [*self._others.values(), *([self._current[1]] if self._current else [])]
             self._others, self._current = {}, None
+        self._journal.close()
         for one in opened:
             one.retire()
 
@@ -210,7 +213,7 @@ class Openings:
 
     def _lacks_writes(self, opened: OpenGeneration) -> bool:
         """Whether a generation that stands in here is behind by now: it is not kept caught up."""
-        return Journal(self.folder.journal).entry_count(opened.documents.sequence()) > 0
+        return not self.folder.journal.exists() or has_entries(self._journal, opened.documents.sequence())
 
     def _become_current(self, target: str | None, opened: OpenGeneration, degraded: Degraded | None) -> None:
         degraded = self._replaced_a_damaged_one(opened.name) if degraded is None else degraded
