@@ -83,7 +83,7 @@ class Store:
 
 
 def skip_unless_possible() -> None:
-    for name in ("lancedb", "moto", "flask", "boto3"):
+    for name in ("lancedb", "moto", "flask", "flask_cors", "boto3"):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"{name} is not installed")
 
