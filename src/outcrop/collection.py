@@ -161,7 +161,7 @@ class Collection:
         try:
             request = prepare(query, vector, options, opened.manifest.recipe)
             hits = self._shared.executor.search(opened, request, self._openings.degraded if generation is None else None)
-            self._answers.count(hits.engine)
+            self._answers.count(hits.engine, hits.degraded)
             return hits
         finally:
             opened.unpin()
@@ -443,6 +443,7 @@ class Collection:
             serving=serving,
             answers=self._answers.by_engine(),
             fallback_rate=self._answers.fallback_rate() if self._shared.config.use_lancedb else None,
+            fallbacks=self._answers.fallbacks() if self._shared.config.use_lancedb else {},
         )
 
     def close(self) -> None:

@@ -228,10 +228,14 @@ class Capabilities(msgspec.Struct, frozen=True):
 
 
 class Degraded(msgspec.Struct, frozen=True):
-    """Why something else answers than was configured, and since when (UTC, ISO 8601). True, so that `if hits.degraded` works."""
+    """Why something else answers than was configured, and since when (UTC, ISO 8601). True, so that `if hits.degraded` works.
+
+    `cause` is "failing" if something does not work, and "behind" if it works and only lacks the newest writes, or is being opened.
+    """
 
     reason: str
     since: str
+    cause: Literal["failing", "behind"] = "failing"
 
 
 BreakerState = Literal["closed", "open", "half-open"]
@@ -256,7 +260,8 @@ _FOR_PEOPLE = {"builtin": "built-in", "lancedb": "LanceDB"}
 
 
 class Running(msgspec.Struct, frozen=True):
-    """What really serves: the engine, the one to fall back to, and why another engine than the configured one runs.
+    """What really serves: the engine, the one to fall back to, and why another engine than the configured one runs, or why the only
+    one that may does not.
 
     >>> str(Running("lancedb", "builtin")), str(Running("lancedb")), str(Running("builtin", reason="LanceDB: not installed"))
     ('LanceDB with built-in fallback', 'LanceDB only', 'built-in (fell back: LanceDB: not installed)')
@@ -269,7 +274,7 @@ class Running(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         name = _FOR_PEOPLE.get(self.engine, self.engine)
         if self.reason:
-            return f"{name} (fell back: {self.reason})"
+            return f"{name} only (failing: {self.reason})" if self.engine == "lancedb" else f"{name} (fell back: {self.reason})"
         if self.fallback:
             return f"{name} with {_FOR_PEOPLE.get(self.fallback, self.fallback)} fallback"
         return name if self.engine == "builtin" else f"{name} only"
@@ -362,7 +367,8 @@ class Stats(msgspec.Struct, frozen=True):
     accepted; `degraded` says why another generation or engine than the wanted one serves, or is None. `running` is what serves the
     active generation now. `serving`, where there is a fallback, says how LanceDB does. `answers` counts the searches that each
     engine has answered in this process, and `fallback_rate` is the share of them that LanceDB should have answered and did not
-    (None where there was none, or it should not).
+    (None where there was none, or it should not). `fallbacks` says how many of those there were because it was "failing", and how
+    many because it was "behind", which beside a steady writer is in order.
     """
 
     collection: str
@@ -381,6 +387,7 @@ class Stats(msgspec.Struct, frozen=True):
     serving: ServingStats | None = None
     answers: dict[str, int] = {}
     fallback_rate: float | None = None
+    fallbacks: dict[str, int] = {}
 
 
 def _set(value: msgspec.Struct, name: str, content: object) -> None:

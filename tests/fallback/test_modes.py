@@ -100,7 +100,6 @@ def test_in_a_mode_without_fallback_a_failure_of_lancedb_is_one_of_the_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from outcrop.engines.lancedb.snapshot import LanceSnapshot
-    from outcrop.errors import Damaged
 
     with opened(tmp_path / "kb"):
         pass
@@ -113,7 +112,7 @@ def test_in_a_mode_without_fallback_a_failure_of_lancedb_is_one_of_the_call(
 
             broken.setattr(LanceSnapshot, "lexical", lexical)
             for _ in range(10):
-                with pytest.raises(Damaged, match="no words today"):
+                with pytest.raises(EngineUnavailable, match="no words today"):
                     collection.search("granite")
         assert collection.search("granite").engine == "lancedb"
 

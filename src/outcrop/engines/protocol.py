@@ -93,7 +93,10 @@ class IndexSnapshot(Protocol):
         ...
 
     def fetch(self, slots: Sequence[int]) -> list[Chunk]:
-        """The chunks of these slots in the order asked; unknown slots are left out."""
+        """The chunks of these slots in the order asked; unknown slots are left out.
+
+        Called once its legs are done by every search, with no slots by one that found nothing.
+        """
         ...
 
     def explain(self, query: str, slots: Sequence[int]) -> list[tuple[TermScore, ...]]:

@@ -8,8 +8,7 @@ from outcrop import forking
 from outcrop.config import Config
 from outcrop.engines import registry
 from outcrop.engines.protocol import GenerationIndex
-from outcrop.errors import EngineUnavailable
-from outcrop.model import Running, ServingStats
+from outcrop.model import Degraded, Running, ServingStats
 
 
 class Answers:
@@ -18,16 +17,24 @@ class Answers:
     def __init__(self) -> None:
         self._lock = forking.lock()
         self._counts: Counter[str] = Counter()
+        self._fallbacks: Counter[str] = Counter()
 
-    def count(self, engine: str) -> None:
+    def count(self, engine: str, degraded: Degraded | None) -> None:
         """One more."""
         with self._lock:
             self._counts[engine] += 1
+            if degraded is not None and engine != registry.LANCEDB:
+                self._fallbacks[degraded.cause] += 1
 
     def by_engine(self) -> dict[str, int]:
         """How many each engine has given."""
         with self._lock:
             return dict(self._counts)
+
+    def fallbacks(self) -> dict[str, int]:
+        """How many degraded ones another engine than LanceDB has given, by their cause."""
+        with self._lock:
+            return dict(self._fallbacks)
 
     def fallback_rate(self) -> float | None:
         """The share that LanceDB has not given, or None if there was no answer yet."""
@@ -37,21 +44,11 @@ class Answers:
 
 
 def running(index: GenerationIndex, serving: ServingStats | None, config: Config) -> Running:
-    """What serves an open generation now. `serving` says how the first of its two engines does, if it has two.
-
-    Raises `EngineUnavailable` if LanceDB does not work and nothing may serve in its place.
-    """
+    """What serves an open generation now. `serving` says how the first of its two engines does, if it has two."""
     if serving is None:
         return Running(engine=index.snapshot().engine)
-    if not config.fallback_to_mvp and serving.reason is not None:
-        raise EngineUnavailable(
-            f"the engine 'lancedb' cannot be used: {serving.reason}",
-            engine=registry.LANCEDB,
-            reason=serving.reason,
-            remedy="open the database in mode production or default",
-        )
     if not config.fallback_to_mvp:
-        return Running(engine=registry.LANCEDB)
+        return Running(engine=registry.LANCEDB, reason=serving.reason)
     if serving.reason is not None:
         return Running(engine=registry.BUILTIN, reason=f"LanceDB: {serving.reason}")
     return Running(engine=registry.LANCEDB, fallback=registry.BUILTIN)

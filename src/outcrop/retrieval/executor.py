@@ -182,6 +182,8 @@ def _shown(index: IndexSnapshot, request: Request, fused: Fused) -> _Shown:
     wanted = request.offset + request.k
     kept: list[tuple[Chunk, int]] = []
     of_document: dict[str, int] = {}
+    if not len(fused.slots):
+        index.fetch(())  # which tells whoever serves that the search is over
     begin = 0
     while begin < len(fused.slots) and len(kept) < wanted:
         end = _window_end(fused.scores, begin + wanted - len(kept))

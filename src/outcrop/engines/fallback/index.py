@@ -34,6 +34,10 @@ _OPENED_SECONDS = 10.0
 _CLOSED_SECONDS_MAX = 10.0
 _STRICT_SECONDS = 600.0
 _LOOKS_MAX = 3
+_NOT_FOLLOWING = (
+    "this database is open read-only and does not bring it up to date: a process that writes in mode production does, or outcrop"
+    " optimize"
+)
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -210,7 +214,12 @@ class FallbackIndex:
         if found.sequence >= sequence:
             return found, ""
         self._follower.ask()
-        return None, f"its index holds the writes up to {found.sequence} of {sequence}"
+        return None, self._behind(found.sequence, sequence)
+
+    def _behind(self, held: int, sequence: int) -> str:
+        """How far the first engine is, and if nobody brings it up to date here, who does."""
+        reason = f"its index holds the writes up to {held} of {sequence}"
+        return reason if self._policy.follows else f"{reason}; {_NOT_FOLLOWING}"
 
     def _told(self, error: Exception | None) -> Degraded | None:
         """What a search says of the first engine: it answered, or it raised this."""
@@ -230,7 +239,7 @@ class FallbackIndex:
         failure = self._breaker.failure
         if failure is not None:
             return Degraded(reason=f"LanceDB: {failure.reason}", since=failure.since)
-        return Degraded(reason=f"LanceDB: {reason}", since=now_utc())
+        return Degraded(reason=f"LanceDB: {reason}", since=now_utc(), cause="behind")
 
     def _work(self) -> None:
         """What the follower does: bring the first engine up to date, and absorb in it if that was asked."""
@@ -314,16 +323,24 @@ class FallbackIndex:
 
     def _serving(self) -> ServingStats:
         """How the first engine does."""
-        failure = self._breaker.failure
-        reason = None if failure is None else failure.reason
         sequence = None if self._building else self._second.snapshot().sequence
         return ServingStats(
             engine=self._breaker.engine,
             state=self._breaker.state,
             failures=self._breaker.failure_count,
-            reason=reason if reason is not None or self._first.index is not None else self._first.doing,
+            reason=self._reason(sequence),
             writes_behind=None if self._marker is None or sequence is None else max(0, sequence - self._marker),
         )
+
+    def _reason(self, sequence: int | None) -> str | None:
+        """Why the first engine does not answer, or None if it does or soon will."""
+        if (failure := self._breaker.failure) is not None:
+            return failure.reason
+        if self._first.index is None:
+            return self._first.doing
+        if not self._policy.follows and self._marker is not None and sequence is not None and self._marker < sequence:
+            return self._behind(self._marker, sequence)
+        return None
 
     def _begin_child(self) -> None:
         """In a forked child the first engine has to be asked anew whether it works there."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from outcrop.engines.fallback.breaker import now_utc
 from outcrop.engines.protocol import Failover, IndexSnapshot, Ranking
-from outcrop.errors import Damaged, InvalidInput, OutcropError
+from outcrop.errors import EngineUnavailable, InvalidInput, OutcropError
 from outcrop.filters import Filter
 from outcrop.model import Chunk, Degraded, TermScore
 
@@ -86,7 +86,7 @@ class First:
         return self._of_first(lambda: self._first.nearest(vector, k, where))
 
     def fetch(self, slots: Sequence[int]) -> list[Chunk]:
-        """Both read the same rows. Whoever fetches has what both legs found."""
+        """Both read the same rows. Whoever fetches has what both legs found, if that is nothing too."""
         if self._failure is None:
             self._told(None)
         return self._second.fetch(slots)
@@ -109,12 +109,17 @@ class First:
         except InvalidInput:  # the caller's fault
             raise
         except Exception as error:
+            message = error.message if isinstance(error, OutcropError) else f"{type(error).__name__}: {error}"
             if self._failure is None:  # else the other leg has told
-                message = error.message if isinstance(error, OutcropError) else f"{type(error).__name__}: {error}"
                 self._failure = Degraded(reason=message, since=now_utc())
                 self._failure = self._told(error) or self._failure
             if self._second_serves:
                 raise Failover(Second(self._second, self._failure)) from error
             if isinstance(error, OutcropError):
                 raise
-            raise Damaged(f"LanceDB failed: {error}") from error
+            raise EngineUnavailable(
+                f"LanceDB failed: {message}. Search again; outcrop verify tells whether its index is damaged",
+                engine=self.engine,
+                reason=message,
+                remedy="search again, or open the database in mode production",
+            ) from error

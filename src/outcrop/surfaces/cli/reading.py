@@ -113,7 +113,10 @@ def _serving(serving: ServingStats) -> str:
 
 def _answers(found: Stats) -> str:
     counts = ", ".join(f"{engine} {count:,}" for engine, count in sorted(found.answers.items()))
-    return counts if found.fallback_rate is None else f"{counts} ({found.fallback_rate:.1%} by the fallback)"
+    if found.fallback_rate is None:
+        return counts
+    causes = ", ".join(f"LanceDB {cause} {count:,}" for cause, count in sorted(found.fallbacks.items()))
+    return f"{counts} ({found.fallback_rate:.1%} by the fallback{f': {causes}' if causes else ''})"
 
 
 def _fields(found: Stats) -> str:
