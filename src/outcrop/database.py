@@ -23,12 +23,11 @@ from outcrop.errors import (
     CollectionExists,
     InvalidConfig,
     NotFound,
-    OutcropError,
     ReadOnly,
     StorageFailed,
     UnknownCollection,
 )
-from outcrop.generations import locks, record
+from outcrop.generations import collecting, locks, record
 from outcrop.generations.journal import Journal, now
 from outcrop.generations.layout import COLLECTION_FILE, FORMAT, CollectionFolder, check_collection_name
 from outcrop.generations.record import CollectionRecord
@@ -181,7 +180,10 @@ class Database:
         return opened
 
     def drop_collection(self, name: str) -> None:
-        """Remove a collection with everything in it. Raises `UnknownCollection`, `CollectionLocked`."""
+        """Remove a collection with everything in it. Raises `UnknownCollection`, `CollectionLocked`.
+
+        A LanceDB table at another place that cannot be removed now is told in a warning, and removed by a later `gc`.
+        """
         self._check_open(writes=True)
         folder = self._existing(name)
         timeout = self.config.lock_timeout_seconds
@@ -194,12 +196,14 @@ class Database:
             with files.storage_errors(folder.path):
                 folder.path.rename(removed)
                 files.sync_folder(self.path)
-        for generation in CollectionFolder(removed).generations.glob("*"):
-            try:
-                registry.drop(generation, self.config)
-            except OutcropError as error:
-                _log.warning("%s is dropped, but what LanceDB holds for it elsewhere is left: %s", name, error)
-        shutil.rmtree(removed, ignore_errors=True)
+        for left in collecting.destroy_dropped(removed, self.config):
+            _log.warning(
+                "%s is dropped, but a LanceDB table of it is left. Where it is stays noted in %s, and the next gc of any collection"
+                " here tries again: %s",
+                name,
+                removed,
+                left,
+            )
 
     def close(self) -> None:
         """Close every collection. Idempotent."""

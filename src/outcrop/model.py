@@ -286,7 +286,7 @@ class GenerationInfo(msgspec.Struct, frozen=True):
     `recall` is recall@10 of the vector index against exact search, measured when the generation was sealed (1.0 for an exact index,
     None without vectors). `skipped` counts records that a build with `on_error="skip"` left out. When the build ended, `vanished`
     documents of the active generation were not in this one, and `revived` ones were that had been deleted there (None if there was
-    no active generation).
+    no active generation). `table_uri` says where its LanceDB table lies, if not in the generation's folder: a URI or a path.
     """
 
     number: int
@@ -309,6 +309,7 @@ class GenerationInfo(msgspec.Struct, frozen=True):
     path: str
     vanished: int | None = None
     revived: int | None = None
+    table_uri: str | None = None
 
 
 class WriteResult(msgspec.Struct, frozen=True):

@@ -16,6 +16,26 @@ PRODUCTION = ("--mode", "production")
 
 
 @pytest.mark.usefixtures("rocks")
+def test_the_commands_say_where_a_table_lies_that_is_not_in_its_generation(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTCROP_LANCEDB_URI", str(tmp_path / "shared"))
+    assert cli("repair", "rocks", "--generation", "2", *PRODUCTION).exit_code == 0
+    (table,) = (tmp_path / "shared" / "rocks").iterdir()
+    said = "".join(cli("generations", "rocks").stdout.split())
+    assert f"generation2:itsLanceDBtableis{table}" in said
+    assert "generation1:its" not in said
+    listed = json.loads(cli("generations", "rocks", "--json").stdout)["generations"]
+    assert [one["table_uri"] for one in listed] == [None, str(table)]
+    shown = json.loads(cli("stats", "rocks", *PRODUCTION, "--json").stdout)
+    assert [one["table_uri"] for one in shown["generations"]] == [None, str(table)]
+    assert cli("promote", "rocks", "2", "--force").exit_code == 0
+    assert f"LanceDBtable{table}" in "".join(cli("stats", "rocks").stdout.split())
+    checks = json.loads(cli("doctor", *PRODUCTION, "--json").stdout)["checks"]
+    assert f"new ones go below {tmp_path / 'shared'}" in [one["found"] for one in checks if one["name"] == "LanceDB tables"]
+
+
+@pytest.mark.usefixtures("rocks")
 def test_repair_adds_a_lancedb_index_to_a_generation_without_one(cli: Cli) -> None:
     searched = cli("search", "rocks", "layers", *PRODUCTION)
     assert searched.exit_code == 0

@@ -13,6 +13,8 @@ from uuid import uuid4
 
 import pytest
 
+from tests.engines.door import Door
+
 VARIABLES = {
     "AWS_ACCESS_KEY_ID": "tester",
     "AWS_SECRET_ACCESS_KEY": "never-to-be-shown",
@@ -31,10 +33,10 @@ sys.stdin.read()
 
 
 class Store:
-    """A store that can be stopped, and begun again at the same address; what it held is gone then."""
+    """A store behind a door. It can be stopped, and begun again at the same address: what it held is gone then."""
 
     def __init__(self) -> None:
-        self.port = 0
+        self.door = Door()
         self.bucket = f"tables-{uuid4().hex[:8]}"  # a process keeps its client of a bucket, address included
         self._process: subprocess.Popen[str] | None = None
         self.start()
@@ -46,18 +48,19 @@ class Store:
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        """Where it is for whoever goes by the door."""
+        return f"http://127.0.0.1:{self.door.port}"
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _SERVER, str(self.port)],
+            [sys.executable, "-c", _SERVER, str(self.door.behind)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
         assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
+        self.door.behind = int(self._process.stdout.readline())
         self.client().create_bucket(Bucket=self.bucket)
 
     def stop(self) -> None:
@@ -66,11 +69,12 @@ class Store:
             self._process = None
 
     def client(self) -> Any:
+        """A client that goes past the door."""
         import boto3
 
         return boto3.client(
             "s3",
-            endpoint_url=self.address,
+            endpoint_url=f"http://127.0.0.1:{self.door.behind}",
             region_name="us-east-1",
             aws_access_key_id=VARIABLES["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=VARIABLES["AWS_SECRET_ACCESS_KEY"],
@@ -100,4 +104,5 @@ def running_store() -> Iterator[Store]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+        store.door.close()
         store.stop()

@@ -154,6 +154,39 @@ def test_a_collection_that_is_dropped_takes_its_tables_along(tmp_path: Path) -> 
     assert tables(tmp_path / "shared") == []
 
 
+def test_what_an_unreachable_store_holds_of_a_dropped_collection_is_collected_later(
+    tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(tmp_path / "kb", at(store.uri)):
+        uri = location.of(generation(tmp_path / "kb")).uri
+    with outcrop.open(tmp_path / "kb", config=config()) as db:
+        other = db.create_collection("others", embedder="hashing:32")
+        store.door.shut()
+        db.drop_collection("rocks")
+        assert db.collections() == ["others"]
+        (left,) = (tmp_path / "kb").glob(".dropped-*")
+        assert [path.name for path in left.rglob("*") if path.is_file()] == ["location"]
+        assert f"stays noted in {left}" in caplog.text
+        assert uri in caplog.text
+        assert ["was not reached" in item.reason for item in other.gc().kept if item.path == str(left)] == [True]
+        assert store.held()
+        store.door.open()
+        assert [item.path for item in other.gc().removed] == [str(left)]
+        assert store.held() == []
+    assert not left.exists()
+
+
+def test_a_generation_says_where_its_table_lies_if_not_in_its_own_folder(tmp_path: Path) -> None:
+    with opened(tmp_path / "kb", at(tmp_path / "shared")) as collection:
+        (first,) = collection.stats().generations
+        assert first.table_uri == location.of(generation(tmp_path / "kb")).uri
+        assert Path(first.table_uri).parent == tmp_path / "shared" / "rocks"
+    with opened(tmp_path / "kb", config()) as collection:
+        built = collection.build([*rocks(30), *rocks(5, "basalt", begin=100)])
+        assert built.table_uri is None
+        assert [one.table_uri for one in collection.generations()] == [first.table_uri, None]
+
+
 def test_a_missing_table_elsewhere_is_built_anew(tmp_path: Path) -> None:
     with opened(tmp_path / "kb", at(tmp_path / "shared")):
         pass

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from outcrop import files
 from outcrop.config import Config
 from outcrop.engines.builtin import BuiltinEngine
 from outcrop.engines.fallback import FallbackEngine, FallbackIndex, NoIndex, Policy
@@ -87,6 +89,22 @@ def drop(directory: Path, config: Config) -> None:
         if not found.available:
             raise _unavailable(LANCEDB, found)
         _lancedb(config).drop(directory)
+
+
+def keep_only_places(directory: Path) -> None:
+    """Empty the folder of a generation, but for what says where its LanceDB tables lie: so that `drop` can be tried again."""
+    kept = location.noting(directory)
+    with files.storage_errors(directory):
+        for child in directory.iterdir():
+            if child.is_dir() and child not in kept:
+                shutil.rmtree(child)
+            elif child not in kept:
+                child.unlink()
+
+
+def table_uri(directory: Path) -> str | None:
+    """Where the LanceDB table of a generation lies, if not in its folder; None also where that cannot be read any more."""
+    return location.uri_elsewhere(directory)
 
 
 def repair(index: GenerationIndex, config: Config) -> int:

@@ -10,6 +10,7 @@ import msgspec
 
 from outcrop import files
 from outcrop.documents import Documents, Head
+from outcrop.engines import registry
 from outcrop.errors import Damaged, StorageFailed, UnknownGeneration
 from outcrop.generations import manifest, pointer
 from outcrop.generations.journal import Journal, Promotion
@@ -148,6 +149,7 @@ def _info(
         path=str(path),
         vanished=sealed.vanished,
         revived=sealed.revived,
+        table_uri=registry.table_uri(path),
     )
 
 

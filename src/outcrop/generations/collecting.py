@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -88,6 +88,28 @@ def give_up(folder: CollectionFolder, config: Config, name: GenerationName) -> G
         return [keeping.given_up(now, one) for one in found]
 
     return _collected(folder, config, fate)
+
+
+def destroy_dropped(path: Path, config: Config) -> list[str]:
+    """Remove the folder of a collection that was dropped, and its tables elsewhere; why what is left of these is left.
+
+    Their places stay noted in the folder, and nothing else does. May be done again.
+    """
+    left = []
+    for generation in sorted(CollectionFolder(path).generations.glob("*")):
+        try:
+            registry.drop(generation, config)
+            with files.storage_errors(generation):
+                _remove(generation)
+        except OutcropError as error:
+            left.append(error.message)
+            with suppress(OutcropError):
+                registry.keep_only_places(generation)
+    with files.storage_errors(path):
+        for child in path.iterdir() if left else [path]:
+            if child != CollectionFolder(path).generations:
+                _remove(child)
+    return left
 
 
 def trim(folder: CollectionFolder, *, without: Collection[GenerationName] = ()) -> int:
@@ -174,14 +196,18 @@ def _put_aside(folder: CollectionFolder, fate: Fate) -> tuple[Path, str | None]:
 def _destroyed(config: Config, path: Path) -> str | None:
     """Remove what is out of everybody's sight; None, or why that did not succeed."""
     name = parse_name(path.name.removeprefix(REMOVED_PREFIX))
+    left: list[str] = []
     try:
         if name is not None:
             registry.drop(path, config)
+        elif keeping.was_a_collection(path):
+            left = destroy_dropped(path, config)
         with files.storage_errors(path):
-            _remove(path)
+            if not left:
+                _remove(path)
     except OutcropError as error:
-        return f"cannot be removed to the end, and will be tried again: {error.message}"
-    return None
+        left.append(error.message)
+    return f"cannot be removed to the end, and will be tried again: {left[0]}" if left else None
 
 
 def _remove(path: Path) -> None:

@@ -208,8 +208,8 @@ def _leftovers(folder: CollectionFolder) -> Iterator[Fate]:
         elif path.name not in _OURS:
             yield _unknown(path)
     for path in sorted(folder.path.parent.glob(".*")):
-        if _COLLECTION_LEFTOVER.fullmatch(path.name) and _was_a_collection(path):
-            yield _temporary(path)
+        if _COLLECTION_LEFTOVER.fullmatch(path.name) and was_a_collection(path):
+            yield _dropped(path) if _has_tables_only(path) else _temporary(path)
 
 
 def _temporary(path: Path) -> Fate:
@@ -218,11 +218,15 @@ def _temporary(path: Path) -> Fate:
     return Fate(path, "leftover", goes=True, reason="left behind by a crash")
 
 
+def _dropped(path: Path) -> Fate:
+    return Fate(path, "leftover", goes=True, reason="a collection that was dropped, but not its LanceDB tables at another place")
+
+
 def _unknown(path: Path) -> Fate:
     return Fate(path, "unknown", goes=False, reason="not Outcrop's, as far as can be told")
 
 
-def _was_a_collection(path: Path) -> bool:
+def was_a_collection(path: Path) -> bool:
     """Whether a folder beside the collections holds what a collection holds and nothing else: half made, or half removed."""
     if path.is_symlink() or not path.is_dir():
         return False
@@ -247,3 +251,8 @@ def _seconds_since_change(path: Path) -> float:
 
 def _ago(days: float) -> str:
     return f"{days:.1f} days ago" if days >= 1 else f"{max(0.0, days) * 24:.1f} hours ago"
+
+
+def _has_tables_only(path: Path) -> bool:
+    """Whether all that is left of a collection are generations, of which only is known where their tables lie."""
+    return [child.name for child in path.iterdir()] == [GENERATIONS] and any((path / GENERATIONS).iterdir())

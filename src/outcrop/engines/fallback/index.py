@@ -23,7 +23,7 @@ from outcrop.engines.fallback.follower import Follower
 from outcrop.engines.fallback.leading import Leading, NoIndex
 from outcrop.engines.fallback.snapshot import First, Second
 from outcrop.engines.protocol import KEEP_SECONDS, Engine, GenerationIndex, IndexedChunk, IndexSnapshot, IndexStats, Publishing
-from outcrop.errors import Closed, CollectionLocked, Damaged, EngineUnavailable
+from outcrop.errors import Closed, CollectionLocked, Damaged, EngineUnavailable, StorageFailed
 from outcrop.model import Degraded, Recipe, ServingStats
 
 LOCK = "follow.lock"
@@ -207,7 +207,7 @@ class FallbackIndex:
             return None, self._first.doing
         except Exception as error:  # noqa: BLE001 - see the module
             self._fails_to_follow = self._first.suspect = True
-            self._failed(reason := _message(error))
+            self._failed(reason := _message(error), at_once=_hangs(error))
             self._follower.ask()
             return None, reason
         self._marker = found.sequence
@@ -227,7 +227,7 @@ class FallbackIndex:
             self._breaker.succeeded()
             return None
         self._check_open()
-        if not isinstance(error, Closed) and self._failed(_message(error)):  # else it is being opened anew
+        if not isinstance(error, Closed) and self._failed(_message(error), at_once=_hangs(error)):  # else it is being opened anew
             self._first.suspect = True
             self._follower.ask()
         return self._degraded(_message(error))
@@ -359,6 +359,11 @@ class FallbackIndex:
         except Exception as error:  # noqa: BLE001 - see the module
             noted.append(_message(error))
             self._failed(noted[0])
+
+
+def _hangs(error: Exception) -> bool:
+    """Whether it took as long as is waited: no other search is to wait for that again."""
+    return isinstance(error, StorageFailed) and error.errno_name == "ETIMEDOUT"
 
 
 def _message(error: Exception) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from outcrop.documents import Documents
 from outcrop.engines.lancedb import location
-from outcrop.engines.lancedb.library import calling, run
+from outcrop.engines.lancedb.library import NO_LIMIT, calling, run
 from outcrop.engines.lancedb.table import SLOT, Marker, Tables
 from outcrop.errors import Damaged
 from outcrop.model import Recipe
@@ -21,7 +22,8 @@ def verify(recipe: Recipe, directory: Path, documents: Documents) -> None:
     place.check_content()
     tables = Tables(place, recipe)
     with calling(place, "read"):
-        marker, found = run(_read(tables), seconds_max=None)
+        table = run(tables.reading())
+        marker, found = run(_read(tables, table), seconds_max=NO_LIMIT)
     if len(np.unique(found)) != len(found):
         raise Damaged(f"the table in {place} holds a slot twice; build a new generation", path=place.path)
     head = documents.head()
@@ -32,9 +34,8 @@ def verify(recipe: Recipe, directory: Path, documents: Documents) -> None:
         )
 
 
-async def _read(tables: Tables) -> tuple[Marker, NDArray[np.int64]]:
+async def _read(tables: Tables, table: Any) -> tuple[Marker, NDArray[np.int64]]:
     """The marker and all slots of the last version, after reading every column of every row."""
-    table = await tables.reading()
     await table.checkout(await table.version())
     marker = await tables.marker(table)
     slots = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from outcrop.documents import Documents
@@ -56,7 +57,8 @@ class LanceEngine:
         for place in location.elsewhere(directory):
             if place.local is None:
                 with library.calling(place, "written"):
-                    library.connect(place).drop_table(location.TABLE, ignore_missing=True)
+                    connection = library.run_beside(place, partial(library.connect, place))
+                    connection.drop_table(location.TABLE, ignore_missing=True)
             else:
                 location.remove(place.local)
 

@@ -16,7 +16,8 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
@@ -26,7 +27,8 @@ from outcrop.errors import Damaged, EngineUnavailable, OutcropError, StorageFail
 
 INSTALL = "pip install 'outcrop[lancedb]'"
 READ_SECONDS_MAX = 30.0
-"""A search that takes longer hangs, and fails."""
+"""A search that takes longer hangs, and fails; so does opening a table."""
+NO_LIMIT = threading.TIMEOUT_MAX
 FORKED = "this process was forked from one that had used LanceDB"
 FORKED_REMEDY = "open the database after forking, or start processes by 'spawn' or 'forkserver'"
 
@@ -44,12 +46,13 @@ _REFUSALS = {
 #: What the client of an object store says of its own failures, as LanceDB 0.40 passes it on; not of what it has read.
 _UNREACHED = (
     *("RetryError", "Error performing", "error sending request", "credentials", "privileges", "authentication"),
-    *("Generic S3 error", "Generic GCS error", "Generic MicrosoftAzure error"),
+    *("Generic S3 error", "Generic GCS error", "Generic MicrosoftAzure error", "no Azure account name"),
 )
 _CAUSE = re.compile(
     r'message: "([^"]{1,100})"|<Code>(\w{1,60})</Code>|(Failed to get \w+ credentials)|(error sending request)|(BadScheme)'
-    r"|(Failed to resolve region)"
+    r"|(Failed to resolve region)|(TimedOut|timed out)|(dns error)|(TokenRequest)|(status: \d{3})|(no Azure account name)"
 )
+_HANGS = ("TimedOut", "timed out")
 _GONE = ("not found", "no longer exists", "no such file")
 
 
@@ -82,25 +85,49 @@ def is_forked() -> bool:
 
 def connect(place: Place) -> Any:
     """A connection to the tables in a place. All of a process share one cache of bounded size."""
-    return lancedb().connect(place.uri, session=_session())
+    return lancedb().connect(place.uri, session=_session(), storage_options=place.client_options())
 
 
 async def connect_for_reading(place: Place) -> Any:
     """As `connect`, for the asynchronous interface: it waits for other threads less often, and a search takes half the time."""
-    return await lancedb().connect_async(place.uri, session=_session())
+    return await lancedb().connect_async(place.uri, session=_session(), storage_options=place.client_options())
 
 
-def run(coroutine: Coroutine[Any, Any, _Result], *, seconds_max: float | None = READ_SECONDS_MAX) -> _Result:
-    """What a coroutine of LanceDB's gives. It runs on a thread that is there for all of them. Raises `TimeoutError`."""
+def run(coroutine: Coroutine[Any, Any, _Result], *, seconds_max: float | None = None) -> _Result:
+    """What a coroutine of LanceDB's gives, within `READ_SECONDS_MAX` or that. It runs on a thread that is there for all of them.
+
+    Raises `TimeoutError`.
+    """
     waiting = asyncio.run_coroutine_threadsafe(coroutine, _running_loop())
     try:
-        return waiting.result(seconds_max)
-    except TimeoutError:
-        waiting.cancel()
-        raise TimeoutError(errno.ETIMEDOUT, f"LanceDB did not answer within {seconds_max:g} s") from None
+        return _in_time(waiting, READ_SECONDS_MAX if seconds_max is None else seconds_max)
     except BaseException:
         waiting.cancel()
         raise
+
+
+def run_beside(place: Place, call: Callable[[], _Result]) -> _Result:
+    """What a call gives that asks for little: an object store that hangs is given up after `READ_SECONDS_MAX`.
+
+    The thread that made the call goes on until the store's client gives up too, or it answers. Raises `TimeoutError`.
+    """
+    if place.local is not None:
+        return call()
+    answer: Future[_Result] = Future()
+
+    def answered() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            answer.set_exception(error)
+
+    threading.Thread(target=answered, name="outcrop-lancedb-call", daemon=True).start()
+    return _in_time(answer, READ_SECONDS_MAX)
+
+
+def timed_out(seconds: float) -> TimeoutError:
+    """The error of who waited so long for LanceDB."""
+    return TimeoutError(errno.ETIMEDOUT, f"LanceDB did not answer within {seconds:g} s")
 
 
 def arrow() -> Any:
@@ -131,6 +158,8 @@ def calling(place: Place, doing: Literal["read", "written"]) -> Iterator[None]:
         except OSError as error:
             if isinstance(error, FileNotFoundError):
                 raise _damaged(place, error) from error
+            if place.local is None and isinstance(error, TimeoutError):
+                raise _unreached(place, str(error.strerror), hangs=True) from error
             raise files.storage_failed(place.path, error) from error
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise _meaning(place, error, doing) from error
@@ -143,7 +172,8 @@ def calling(place: Place, doing: Literal["read", "written"]) -> Iterator[None]:
 def _meaning(place: Place, error: BaseException, doing: str) -> OutcropError:
     text = str(error)
     if place.local is None and any(sign in text for sign in _UNREACHED):
-        return _unreached(place, text)
+        causes = dict.fromkeys(cause for found in _CAUSE.findall(text) for cause in found if cause)
+        return _unreached(place, ", ".join(causes) or "no answer", hangs=any(sign in causes for sign in _HANGS))
     for sign, code in _REFUSALS.items():
         if sign in text:
             return files.storage_failed(place.path, OSError(code, os.strerror(code)))
@@ -152,15 +182,13 @@ def _meaning(place: Place, error: BaseException, doing: str) -> OutcropError:
     return StorageFailed(f"{place}: LanceDB could not write: {_first_line(error)}", path=place.path, errno_name=None)
 
 
-def _unreached(place: Place, text: str) -> StorageFailed:
+def _unreached(place: Place, causes: str, *, hangs: bool) -> StorageFailed:
     """What an object store's client says is long, and may name what is secret: only the causes are taken from it."""
-    causes = ", ".join(dict.fromkeys(cause for found in _CAUSE.findall(text) for cause in found if cause)) or "no answer"
     return StorageFailed(
         f"{place}: the object store was not reached or refused: {causes[:300]}. See that it can be reached, and that the"
-        " environment of this process says where and with whose rights: for s3:// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,"
-        " AWS_REGION, and for another store than Amazon's AWS_ENDPOINT_URL (with AWS_ALLOW_HTTP=true where it is http://).",
+        f" environment of this process says where and with whose rights: {place.rights()}.",
         path=place.path,
-        errno_name=None,
+        errno_name="ETIMEDOUT" if hangs else None,
     )
 
 
@@ -169,6 +197,15 @@ def _damaged(place: Place, error: BaseException) -> Damaged:
         f"the table in {place} cannot be read: {_first_line(error)}. Roll back to another generation, or build a new one.",
         path=place.path,
     )
+
+
+def _in_time(answer: Future[_Result], seconds_max: float) -> _Result:
+    try:
+        return answer.result(seconds_max)
+    except TimeoutError:
+        if answer.done():  # it is what was answered
+            raise
+        raise timed_out(seconds_max) from None
 
 
 def _first_line(error: BaseException) -> str:

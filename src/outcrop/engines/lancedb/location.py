@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
@@ -22,11 +23,24 @@ import msgspec
 
 from outcrop import files
 from outcrop.engines.lancedb import settling
-from outcrop.errors import Damaged
+from outcrop.errors import Damaged, OutcropError
 
 FOLDER, TABLE = "lancedb", "chunks"
 _FILE, _IDENTITY = "location", "identity"
 _VERSIONS = f"{TABLE}.lance/_versions"
+_RETRYING, _RETRIED_SECONDS = "client_retry_timeout", "10"
+_RETRYING_VARIABLE = "OBJECT_STORE_CLIENT_RETRY_TIMEOUT"
+_S3_RIGHTS = (
+    "for s3:// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, and for another store than Amazon's AWS_ENDPOINT_URL (with"
+    " AWS_ALLOW_HTTP=true where it is http://)"
+)
+_RIGHTS = MappingProxyType(
+    {
+        "s3": _S3_RIGHTS,
+        "gs": "for gs:// GOOGLE_APPLICATION_CREDENTIALS or GOOGLE_SERVICE_ACCOUNT, the name of a file",
+        "az": "for az:// AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN",
+    }
+)
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -53,6 +67,19 @@ class Place(msgspec.Struct, frozen=True):
     def is_elsewhere(self) -> bool:
         """Whether the table lies outside of the generation's folder."""
         return self.local != self.folder
+
+    def client_options(self) -> dict[str, str] | None:
+        """What the client of an object store is told, besides what it takes from the environment. None for a folder.
+
+        What was not answered within 30 s, the client's default, is not asked again by it for minutes: Lance does that itself.
+        """
+        if self.local is not None or _RETRYING_VARIABLE in os.environ:
+            return None
+        return {_RETRYING: _RETRIED_SECONDS}
+
+    def rights(self) -> str:
+        """Which variables say with whose rights an object store is asked."""
+        return _RIGHTS[urlsplit(self.uri).scheme]
 
     def is_missing(self) -> bool:
         """Whether there is no table for sure, without asking LanceDB."""
@@ -144,8 +171,21 @@ def of(directory: Path) -> Place:
 
 def elsewhere(directory: Path) -> list[Place]:
     """Every place outside of a generation's folder that is known to it: of its table, and of those that were there before."""
-    found = [_place(folder) for folder in (directory / FOLDER, *directory.glob(f".{FOLDER}-*"))]
-    return [place for place in found if place.is_elsewhere]
+    return [place for place in map(_place, noting(directory)) if place.is_elsewhere]
+
+
+def noting(directory: Path) -> list[Path]:
+    """The folders in a generation's that say where a table lies."""
+    return [folder for folder in (directory / FOLDER, *directory.glob(f".{FOLDER}-*")) if (folder / _FILE).exists()]
+
+
+def uri_elsewhere(directory: Path) -> str | None:
+    """Where a generation's table lies, if that is not in its folder. None also where that cannot be read any more."""
+    try:
+        place = of(directory)
+    except OutcropError:
+        return None
+    return place.uri if place.is_elsewhere else None
 
 
 def remove(local: Path) -> None:

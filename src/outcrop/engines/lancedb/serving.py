@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import msgspec
 from outcrop import files, forking
 from outcrop.analysis import analyzer
 from outcrop.documents import Documents
-from outcrop.engines.lancedb import columns, location, vector_index
+from outcrop.engines.lancedb import columns, library, location, vector_index
 from outcrop.engines.lancedb.library import calling, run
 from outcrop.engines.lancedb.snapshot import LanceSnapshot, Version
 from outcrop.engines.lancedb.table import TERMS, VECTOR, Facts, Tables
@@ -51,7 +53,7 @@ class Serving:
         held = self._held
         if held is not None and held.signature == signature and held.settled:
             return held.snapshot
-        with self._refreshing:
+        with self._refreshed_by_one():
             self._held = self._refreshed(self._held)
             return self._held.snapshot
 
@@ -96,6 +98,17 @@ class Serving:
             forking.abandon(self._latest)
             forking.abandon(self._held)
             self._latest = self._held = None
+
+    @contextmanager
+    def _refreshed_by_one(self) -> Iterator[None]:
+        """One thread asks for the newest version; if it hangs, those who wait for it fail as it does."""
+        if not self._refreshing.acquire(timeout=library.READ_SECONDS_MAX):
+            with calling(self.tables.place, "read"):
+                raise library.timed_out(library.READ_SECONDS_MAX)
+        try:
+            yield
+        finally:
+            self._refreshing.release()
 
     def _refreshed(self, held: _Held | None) -> _Held:
         """The newest version, or the one held if there is none newer."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from outcrop import analysis
 from outcrop.engines.lancedb import columns
-from outcrop.engines.lancedb.library import arrow, calling, connect, connect_for_reading
+from outcrop.engines.lancedb.library import arrow, calling, connect, connect_for_reading, run_beside
 from outcrop.engines.lancedb.location import TABLE, Place
 from outcrop.engines.protocol import IndexedChunk
 from outcrop.errors import Damaged, IllegalState, InvalidInput
@@ -57,13 +57,13 @@ class Tables:
     def create(self) -> Any:
         """A new, empty table."""
         with calling(self.place, "written"):
-            return connect(self.place).create_table(TABLE, schema=self._first_schema())
+            return run_beside(self.place, lambda: connect(self.place).create_table(TABLE, schema=self._first_schema()))
 
     def latest(self) -> Any:
         """A handle of its own on the last version, to change it. Raises `Damaged` if there is no table or it cannot be read."""
         self._check_present()
         with calling(self.place, "read"):
-            return connect(self.place).open_table(TABLE)
+            return run_beside(self.place, lambda: connect(self.place).open_table(TABLE))
 
     async def reading(self, version: int | None = None) -> Any:
         """A handle of its own on a version, by default the last one, to be searched by coroutines."""

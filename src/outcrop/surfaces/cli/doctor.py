@@ -188,6 +188,8 @@ def _storage(db: Path, config: Config) -> Iterator[Check]:
             size(free),
             None if enough else "a build needs room for a second index",
         )
+    if config.lancedb_uri is not None and config.use_lancedb:
+        yield Check("storage", "LanceDB tables", "ok", f"new ones go below {config.lancedb_uri}")
     yield _symlinks(folder, config)
 
 

@@ -38,6 +38,9 @@ def list_generations(context: typer.Context, collection: CollectionName, json: A
         show(generations_table(found, width=screen().width))
     elif not damaged:
         show(Text(f"No generations yet. Build one: outcrop build {collection} SOURCE --promote"))
+    for info in found:
+        if info.table_uri is not None:
+            show(Text(f"generation {info.number}: its LanceDB table is {plain(info.table_uri, one_line=True)}", style="dim"))
     for one in damaged:
         note(f"damaged: generation {one.name.number}: {plain(one.reason, one_line=True)}", style="bold red")
 

@@ -184,6 +184,7 @@ def recipe_rows(one: GenerationInfo) -> list[tuple[str, RenderableType | None]]:
         ("chunker", chunker),
         ("analyzer", one.recipe.analyzer),
         ("index", index if one.vector_index is None else f"{index}, recall@10 {recall}"),
+        ("LanceDB table", None if one.table_uri is None else Text(plain(one.table_uri, one_line=True))),
         ("size", size(one.size_bytes)),
         ("created", f"{created} UTC"),
         ("promoted", None if one.promoted_at is None else f"{promoted} UTC"),
