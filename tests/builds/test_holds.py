@@ -12,7 +12,7 @@ import pytest
 import outcrop
 from outcrop import Collection, Config, Document, Gate
 from outcrop.documents import Documents
-from outcrop.engines.builtin import absorbing
+from outcrop.engines import purging
 from outcrop.errors import SnapshotExpired
 from outcrop.generations.journal import Journal
 
@@ -31,7 +31,7 @@ def rocks(tmp_path: Path) -> Iterator[Collection]:
 def promoted_to_and_fro(rocks: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Promote 2, write, and roll back to 1, which absorbs what was written; again when everything that ended is old."""
     later = 0.0
-    monkeypatch.setattr(absorbing.time, "time", lambda real=time.time: real() + later)
+    monkeypatch.setattr(purging.time, "time", lambda real=time.time: real() + later)
     for _ in range(3):
         rocks.promote(2, gate=ANYTHING)
         rocks.upsert([Document(f"tail{n}", "schist") for n in range(3)])

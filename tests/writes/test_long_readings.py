@@ -14,7 +14,7 @@ import pytest
 
 import outcrop
 from outcrop import Collection, Config, Document
-from outcrop.engines.builtin import absorbing
+from outcrop.engines import purging
 from outcrop.errors import SnapshotExpired
 
 
@@ -35,7 +35,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def pass_time() -> None:
         passed[0] += 600.0
 
-    monkeypatch.setattr(absorbing.time, "time", lambda: real() + passed[0])
+    monkeypatch.setattr(purging.time, "time", lambda: real() + passed[0])
     return pass_time
 
 
