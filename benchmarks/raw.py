@@ -16,9 +16,13 @@ from numpy.typing import NDArray
 
 from outcrop.analysis import analyzer
 from outcrop.documents import Documents, PartRow
+from outcrop.engines.builtin.parts import facts_of
 from outcrop.engines.builtin.text import TITLE_BOOST
+from outcrop.engines.builtin.vector_facts import fetched_count, set_effort
 from outcrop.model import GenerationInfo
 
+K = 100
+"""How deep the legs of a hybrid search look."""
 TEXT_FOLDER = Path("builtin") / "text"
 
 
@@ -49,24 +53,33 @@ class RawText:
 
 
 class RawVectors:
-    """FAISS: search the generation's own index file, mapped, with its ef_search, on one thread; exact if it has none."""
+    """FAISS: search the generation's own index file, mapped, as hard as Outcrop does, on one thread; exact if it has none.
+
+    What codes propose must be scored by the vectors, or the recall is another: FAISS's own refining index does that.
+    """
 
     def __init__(self, generation: GenerationInfo) -> None:
         row = the_part(generation)
-        facts = row.facts["vectors"]
+        facts = facts_of(row)
         folder = part_folder(generation, row)
-        if facts["kind"] == "flat":
-            self._index = faiss.IndexFlatIP(facts["dimension"])
+        if facts is None or facts.kind == "flat":
+            self._index = faiss.IndexFlatIP(generation.recipe.dimension)
             self._index.add(np.fromfile(folder / "vectors.f32", np.float32).reshape(row.row_count, -1))
-        else:
-            self._index = faiss.read_index(str(folder / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
-        ef_search = facts["parameters"].get("ef_search")
-        self._parameters = faiss.SearchParametersHNSW(efSearch=ef_search) if ef_search else None
+            return
+        index = faiss.read_index(str(folder / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
+        set_effort(index, facts)
+        self._index = index
+        if facts.is_fast_scan:
+            exact = faiss.IndexFlatIP(facts.dimension)
+            exact.add(np.fromfile(folder / "vectors.f32", np.float32).reshape(row.row_count, -1))
+            self._index = faiss.IndexRefine(index, exact)
+            self._held = index, exact  # which the other one only refers to
+            self._index.k_factor = fetched_count(facts, K) / K
         faiss.omp_set_num_threads(1)  # of this thread
 
     def search(self, vector: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         """The rows of the nearest `k`."""
-        rows: NDArray[np.int64] = self._index.search(vector[None, :], k, params=self._parameters)[1][0]
+        rows: NDArray[np.int64] = self._index.search(vector[None, :], k)[1][0]
         return rows
 
 

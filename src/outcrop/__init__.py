@@ -19,6 +19,7 @@ from outcrop.engines.protocol import Availability
 from outcrop.errors import OutcropError
 from outcrop.filters import Filter
 from outcrop.generations.collecting import GcReport
+from outcrop.index_values import IndexChoice, IndexSpec, LiveRecall, RecallGoal, RecallPoint
 from outcrop.ingest import BadRecord, Chunker, Piece, Progress, ProgressSink
 from outcrop.judging import Comparison, Gate, GateCheck, GateContext, GateReport
 from outcrop.model import (
@@ -31,7 +32,6 @@ from outcrop.model import (
     Explanation,
     GenerationInfo,
     HistoryEntry,
-    IndexSpec,
     LegExplanation,
     Recipe,
     RollbackPlan,
@@ -74,13 +74,17 @@ __all__ = [
     "HistoryEntry",
     "Hit",
     "Hits",
+    "IndexChoice",
     "IndexSpec",
     "LegExplanation",
+    "LiveRecall",
     "OptimizeReport",
     "OutcropError",
     "Piece",
     "Progress",
     "ProgressSink",
+    "RecallGoal",
+    "RecallPoint",
     "Recipe",
     "RepairReport",
     "RollbackPlan",

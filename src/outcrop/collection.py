@@ -36,9 +36,10 @@ from outcrop.generations.collecting import GcReport
 from outcrop.generations.journal import Journal
 from outcrop.generations.layout import CollectionFolder, GenerationName
 from outcrop.generations.record import CollectionRecord
+from outcrop.index_values import IndexKind, IndexSpec, OptimizeFor
 from outcrop.ingest import BadRecord, Chunker, ProgressSink, open_source
 from outcrop.judging import Comparison, Gate, QueriesLike, compare, queries_of
-from outcrop.model import Document, GenerationInfo, HistoryEntry, IndexKind, IndexSpec, RollbackPlan, Stats, WriteResult
+from outcrop.model import Document, GenerationInfo, HistoryEntry, RollbackPlan, Stats, WriteResult
 from outcrop.retrieval import answering
 from outcrop.retrieval.executor import Executor
 from outcrop.retrieval.fusion import Fusion
@@ -218,6 +219,8 @@ class Collection:
         chunker: str | Chunker | None = None,
         analyzer: str | None = None,
         index: IndexKind | IndexSpec | None = None,
+        target_recall: float | None = None,
+        optimize_for: OptimizeFor | None = None,
         engine: str | None = None,
         keep_writes: bool = False,
         on_error: OnError = "stop",
@@ -232,7 +235,8 @@ class Collection:
         documents, or None for the active generation's own documents. What is not given stays as the active generation has it
         (or as the collection was created). The collection becomes this source as of the build's start, plus every write made since;
         with `keep_writes` also what was written directly before, as all builds that kept it have it. Searches and writes go on.
-        `engine` is "builtin", "lancedb" or "lancedb+builtin" (with fallback); None: what the mode says.
+        `engine` is "builtin", "lancedb" or "lancedb+builtin" (with fallback); None: what the mode says. `target_recall` and
+        `optimize_for` are as in `Database.create_collection`.
 
         A bad record stops the build (`on_error="stop"`), or is skipped, counted and told to `on_skip`. A build that was
         interrupted, or ended by setting `cancel`, is taken up again by the same call unless `resume=False`.
@@ -249,6 +253,8 @@ class Collection:
             chunker=chunker,
             analyzer=analyzer,
             index=index,
+            target_recall=target_recall,
+            optimize_for=optimize_for,
             engine=self._shared.choice.engine if engine is None else engine,
             keep_writes=keep_writes,
             on_error=on_error,
@@ -444,6 +450,8 @@ class Collection:
             answers=self._answers.by_engine(),
             fallback_rate=self._answers.fallback_rate() if self._shared.config.use_lancedb else None,
             fallbacks=self._answers.fallbacks() if self._shared.config.use_lancedb else {},
+            index_choice=None if held is None else held.choice,
+            live_recall=None if active is None else self._shared.executor.reruns.of(active.uuid),
         )
 
     def close(self) -> None:

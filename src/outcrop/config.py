@@ -70,6 +70,7 @@ class Overrides(TypedDict, total=False):
     breaker_open_seconds: float
     lancedb_apply_seconds: float
     lancedb_uri: str | None
+    live_recall_share: float
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +102,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     | `breaker_open_seconds` | for how long it is left alone before it is tried once |
     | `lancedb_apply_seconds` | how long a write waits for LanceDB, where there is a fallback; LanceDB goes on by itself |
     | `lancedb_uri` | where new tables of LanceDB lie: a URI or an absolute path; None: in the generation's folder. Never a key |
+    | `live_recall_share` | share of the searches by vector that is run again exactly in the background: their recall; 0: none |
 
     Sizes are bytes, or text such as `"512MB"` or `"2GiB"`. Raises `InvalidConfig` for an unknown key, a bad value or a
     contradiction.
@@ -136,6 +138,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     breaker_open_seconds: float
     lancedb_apply_seconds: float
     lancedb_uri: str | None
+    live_recall_share: float
     origins: tuple[tuple[str, str], ...]
 
     @classmethod
@@ -476,6 +479,7 @@ _RULES: dict[str, _Rule] = {
         str | None,
         _table_uri,
     ),
+    "live_recall_share": _Rule("a number from 0 to 1", Annotated[float, Meta(ge=0, le=1)]),
 }
 
 _DEFAULTS: dict[str, object] = {
@@ -500,6 +504,7 @@ _DEFAULTS: dict[str, object] = {
     "breaker_open_seconds": 30.0,
     "lancedb_apply_seconds": 2.0,
     "lancedb_uri": None,
+    "live_recall_share": 0.0,
 }
 
 _BUILTIN: dict[str, object] = {"use_lancedb": False, "fallback_to_mvp": True}

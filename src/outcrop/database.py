@@ -31,8 +31,9 @@ from outcrop.generations import collecting, locks, record
 from outcrop.generations.journal import Journal, now
 from outcrop.generations.layout import COLLECTION_FILE, FORMAT, CollectionFolder, check_collection_name
 from outcrop.generations.record import CollectionRecord
+from outcrop.index_values import TARGET_RECALL, IndexKind, IndexSpec, OptimizeFor, RecallGoal
 from outcrop.ingest import Chunker
-from outcrop.model import IndexKind, IndexSpec, Metric, Running
+from outcrop.model import Metric, Running
 from outcrop.retrieval.executor import Executor
 
 _log = logging.getLogger("outcrop")
@@ -62,7 +63,7 @@ def open(path: str | os.PathLike[str] | None = None, *, config: Config | None = 
     shared = Shared(
         config=configured,
         choice=choice,
-        executor=Executor(),
+        executor=Executor(configured.live_recall_share),
         embedding_cache=EmbeddingCache(folder / _EMBEDDINGS, configured.embedding_cache_bytes_max),
         read_only=read_only,
     )
@@ -141,11 +142,16 @@ class Database:
         chunker: str | Chunker | None = None,
         analyzer: str = "english",
         index: IndexKind | IndexSpec = "auto",
+        target_recall: float = TARGET_RECALL,
+        optimize_for: OptimizeFor = "latency",
     ) -> Collection:
         """Make a collection. What is given here is what its first generation is built with, unless the build says otherwise.
 
         `embedder` is a name such as "static", "minilm", "openai:text-embedding-3-small" or "none" (lexical only, or vectors given
         with the documents), or an `Embedder`; None takes the configured default. `metric` is "cosine", "dot" or "l2".
+
+        `target_recall` is the share of the true ten nearest that the vector index shall find; of those that do, the one of the
+        least "latency" or "memory", or the quickest "build", is taken (`optimize_for`). An `index` given is taken as it is.
 
         Raises `InvalidName`, `CollectionExists`, `UnknownEmbedder`, `InvalidConfig`.
         """
@@ -165,6 +171,7 @@ class Database:
             chunker=ingredients.chunker(chunker).spec,
             analyzer=named_analyzer(analyzer).name,
             index=as_index_spec(index),
+            goal=RecallGoal(target_recall, optimize_for),
         )
         self._make_folder(made)
         return self._opened(name, ingredients)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
 from outcrop.document_rules import check_id, check_texts, checked_metadata, checked_vector
-from outcrop.errors import InvalidConfig
+from outcrop.index_values import IndexChoice, IndexSpec, LiveRecall, RecallGoal
 
 SearchMode = Literal["lexical", "vector", "hybrid"]
 Metric = Literal["cosine", "dot", "l2"]
@@ -166,45 +165,11 @@ class EmbedderIdentity(msgspec.Struct, frozen=True):
     document_prefix: str = ""
 
 
-IndexKind = Literal["auto", "flat", "hnsw", "ivf_flat", "ivf_sq", "ivf_pq", "ivf_rq"]
-
-
-class IndexSpec(msgspec.Struct, frozen=True):
-    """Which vector index to build. `auto` chooses by size; a parameter that is None is chosen from the data.
-
-    Not every engine has every kind: the built-in one lacks `ivf_sq` and `ivf_rq`, and a build that asks it for one is refused.
-
-    Raises `InvalidConfig` for an unknown kind, or a parameter that is no whole number of at least 1.
-
-    `m`, `ef_construction`, `ef_search` are HNSW's; `nlist`, `nprobe` are IVF's; `pq_bytes` is the code size of `ivf_pq` in bytes.
-    """
-
-    kind: IndexKind = "auto"
-    m: int | None = None
-    ef_construction: int | None = None
-    ef_search: int | None = None
-    nlist: int | None = None
-    nprobe: int | None = None
-    pq_bytes: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.kind not in get_args(IndexKind):
-            near = get_close_matches(str(self.kind), get_args(IndexKind), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise InvalidConfig(
-                f"index {self.kind!r} is unknown{hint if hint else '.'} There are: {', '.join(get_args(IndexKind))}", key="index"
-            )
-        for name in ("m", "ef_construction", "ef_search", "nlist", "nprobe", "pq_bytes"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31):
-                raise InvalidConfig(f"index parameter {name} is {value!r}; it must be a whole number from 1 to 2^31 - 1", key=name)
-
-
 class Recipe(msgspec.Struct, frozen=True):
     """How a generation is made. It never changes; another recipe is another generation.
 
     `dimension` is None when there is no vector leg; `embedder` is None when vectors are given by the caller or there are none.
-    `vector_weight` is the vector leg's weight in the default fusion.
+    `vector_weight` is the vector leg's weight in the default fusion. `goal` is what the vector index is chosen for.
     """
 
     engine: str
@@ -215,6 +180,7 @@ class Recipe(msgspec.Struct, frozen=True):
     analyzer: str
     index: IndexSpec
     vector_weight: float
+    goal: RecallGoal = RecallGoal()
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -287,6 +253,8 @@ class GenerationInfo(msgspec.Struct, frozen=True):
     None without vectors). `skipped` counts records that a build with `on_error="skip"` left out. When the build ended, `vanished`
     documents of the active generation were not in this one, and `revived` ones were that had been deleted there (None if there was
     no active generation). `table_uri` says where its LanceDB table lies, if not in the generation's folder: a URI or a path.
+    `index_choice` says how the vector index was chosen, with the curve (None without vectors, and of a generation that an older
+    version built).
     """
 
     number: int
@@ -310,6 +278,7 @@ class GenerationInfo(msgspec.Struct, frozen=True):
     vanished: int | None = None
     revived: int | None = None
     table_uri: str | None = None
+    index_choice: IndexChoice | None = None
 
 
 class WriteResult(msgspec.Struct, frozen=True):
@@ -370,6 +339,9 @@ class Stats(msgspec.Struct, frozen=True):
     engine has answered in this process, and `fallback_rate` is the share of them that LanceDB should have answered and did not
     (None where there was none, or it should not). `fallbacks` says how many of those there were because it was "failing", and how
     many because it was "behind", which beside a steady writer is in order.
+    `index_choice` is how the largest part of the vector index was chosen, which may be a later one than the generation was sealed
+    with; `live_recall` what real searches of the active generation find (None unless the setting `live_recall_share` is above 0
+    and some were taken).
     """
 
     collection: str
@@ -389,6 +361,8 @@ class Stats(msgspec.Struct, frozen=True):
     answers: dict[str, int] = {}
     fallback_rate: float | None = None
     fallbacks: dict[str, int] = {}
+    index_choice: IndexChoice | None = None
+    live_recall: LiveRecall | None = None
 
 
 def _set(value: msgspec.Struct, name: str, content: object) -> None:

@@ -30,6 +30,19 @@ def test_a_build_makes_the_collection_and_says_what_comes_next(cli: Cli, corpus:
     assert cli("count", "rocks").stdout == "3\n"
 
 
+def test_the_recall_wanted_is_stated_and_kept(cli: Cli, corpus: Path) -> None:
+    first = cli(
+        "build", "rocks", corpus, "--embedder", "hashing:64", "--promote", "--target-recall", 0.9, "--optimize-for", "memory"
+    )
+    assert first.exit_code == 0, first.stderr
+    assert json.loads(cli("build", "rocks", "--json").stdout)["recipe"]["goal"] == {"target_recall": 0.9, "optimize_for": "memory"}
+    choice = json.loads(cli("stats", "rocks", "--json").stdout)["index_choice"]
+    assert (choice["target_recall"], choice["recall"], choice["met"], choice["reason"]) == (0.9, 1.0, True, "few vectors")
+    refused = cli("build", "rocks", "--target-recall", 2)
+    assert refused.exit_code != 0
+    assert "target_recall is 2.0" in refused.stderr
+
+
 def test_promoted_at_once_it_is_searched_next(cli: Cli, corpus: Path) -> None:
     done = cli("build", "rocks", corpus, "--embedder", "none", "--promote", "--db", "elsewhere")
     assert "Next: outcrop --db elsewhere search rocks QUERY" in done.stdout

@@ -122,6 +122,12 @@ class HalfBlind(Snapshot):
         return kept(found, np.flatnonzero(found.slots % 4 != 1)[:k])
 
 
+@fails("test_exact_search_finds_what_an_index_may_miss")
+class ExactlyAsBlind(Snapshot):
+    def nearest_exact(self, vector: Any, k: int, where: Any) -> Ranking:
+        return self.inner.nearest(vector, k, where) if where is None else self.inner.nearest_exact(vector, k, None)
+
+
 @fails("test_the_length_of_a_query_does_not_matter_to_cosine", "test_a_vector_of_zeros_has_the_cosine_0")
 class ForgetsToNormalise(Snapshot):
     def nearest(self, vector: Any, k: int, where: Any) -> Ranking:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from outcrop.engines.protocol import Availability, IndexedChunk, IndexStats, Ranking
+from outcrop.engines.protocol import Availability, IndexedChunk, IndexStats, Ranking, SampleQueries
 from outcrop.errors import Closed, Damaged, IllegalState, InvalidInput
 from outcrop.model import Chunk, Recipe
 from tests.engines.breaking import Engine, Index, Snapshot, fails
@@ -119,9 +119,9 @@ class ForgetsTheSequence(Snapshot):
 
 @fails("test_a_build_shows_nothing_and_deletes_nothing_and_is_sealed_once")
 class SealsTwice(Index):
-    def seal(self) -> IndexStats:
+    def seal(self, queries: SampleQueries | None = None) -> IndexStats:
         try:
-            return self.inner.seal()
+            return self.inner.seal(queries)
         except IllegalState:
             return self.inner.stats()
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from outcrop.documents import DocumentRow, Documents, DocumentsWriter
 from outcrop.engines.builtin import BuiltinEngine
 from outcrop.engines.protocol import Engine, GenerationIndex, IndexedChunk
-from outcrop.model import Chunk, Document, IndexSpec, Metric, Recipe
+from outcrop.index_values import IndexSpec
+from outcrop.model import Chunk, Document, Metric, Recipe
 
 DIMENSION = 6
 BUILTIN = BuiltinEngine()

@@ -32,6 +32,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NOT_TESTED = {
     "`serving`, of an index in two engines, says how the first one does.": "an engine by itself has none",
     "Called once its legs are done by every search, with no slots by one that found nothing.": "it is about who calls it",
+    "`choice` says how the vector index was chosen, if that is known.": "an engine may have but one kind",
+    "An engine that measures the recall of what it builds may do so with `queries`.": "it may, and need not",
     "Costs microseconds when nothing was written since the last call.": "timing belongs to the benchmarks",
 }
 SUITES = [one for module in (broken_searching, broken_writing) for one in vars(module).values() if hasattr(one, "must_fail")]

@@ -19,7 +19,8 @@ from outcrop.engines.lancedb.location import Place
 from outcrop.engines.protocol import IndexedChunk, IndexSnapshot
 from outcrop.errors import Closed, Damaged, EngineUnavailable, StorageFailed
 from outcrop.filters import Compare
-from outcrop.model import IndexKind, IndexSpec, Metric, Recipe
+from outcrop.index_values import IndexKind, IndexSpec
+from outcrop.model import Metric, Recipe
 from outcrop.testing import nearest
 from tests.engines.living import DIMENSION, Item, Living, create, recipe
 

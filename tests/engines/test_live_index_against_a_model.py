@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from outcrop.engines.builtin import BuiltinSnapshot
 from outcrop.engines.builtin.absorbing import to_merge
 from outcrop.filters import Filter, matches
-from outcrop.model import IndexSpec, Metric
+from outcrop.index_values import IndexSpec
+from outcrop.model import Metric
 from outcrop.testing import nearest, samples
 from tests.engines.living import DIMENSION, WORDS, Item, Living, create, recipe
 

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from outcrop.engines.builtin.vector_index import FLAT_NUMBERS_MAX, chosen_kind
-from outcrop.engines.builtin.vectors import VectorFacts, VectorPart, VectorPartWriter, exact_nearest, normalized
+from outcrop.engines.builtin.vector_choice import FLAT_NUMBERS_MAX, scans
+from outcrop.engines.builtin.vector_facts import VectorFacts
+from outcrop.engines.builtin.vectors import VectorPart, VectorPartWriter, exact_nearest, normalized
 from outcrop.errors import Closed, Damaged, IllegalState, InvalidConfig, InvalidInput, StorageFailed
-from outcrop.model import IndexKind, IndexSpec, Metric
+from outcrop.index_values import IndexKind, IndexSpec, RecallGoal
+from outcrop.model import Metric
 from tests.damage import overwrite
 
 KINDS: tuple[IndexKind, ...] = ("flat", "hnsw", "ivf_flat", "ivf_pq")
@@ -252,14 +254,16 @@ def test_closing_while_others_search_raises_closed_and_nothing_worse(tmp_path: P
         part.vectors(np.array([0]))
 
 
-def test_auto_scans_small_parts_and_builds_a_graph_for_large_ones() -> None:
-    assert chosen_kind(IndexSpec(), FLAT_NUMBERS_MAX // 256, 256) == "flat"
-    assert chosen_kind(IndexSpec(), FLAT_NUMBERS_MAX // 256 + 1, 256) == "hnsw"
-    assert chosen_kind(IndexSpec(kind="ivf_pq"), 255, 256) == "flat"
+def test_auto_scans_small_parts_and_larger_ones_if_the_build_is_to_be_quick() -> None:
+    most = FLAT_NUMBERS_MAX // 256
+    assert [scans(IndexSpec(), RecallGoal(), count, 256) for count in (most, most + 1)] == [True, False]
+    quick = RecallGoal(optimize_for="build")
+    assert [scans(IndexSpec(), quick, count, 256) for count in (4 * most, 4 * most + 1)] == [True, False]
+    assert [scans(IndexSpec(kind="ivf_pq"), RecallGoal(), count, 256) for count in (255, 256)] == [True, False]
 
 
 def test_auto_falls_back_to_a_scan_where_a_graph_finds_too_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("outcrop.engines.builtin.vector_index.FLAT_NUMBERS_MAX", 1000)
+    monkeypatch.setattr("outcrop.engines.builtin.vector_choice.FLAT_NUMBERS_MAX", 1000)
     noise = np.random.default_rng(0).normal(size=(9000, 128)).astype(np.float32)  # no structure at all, and the least effort
     least = IndexSpec(m=6, ef_construction=16, ef_search=10)
     asked = msgspec.structs.replace(least, kind="hnsw")
@@ -272,8 +276,8 @@ def test_the_facts_say_which_parameters_were_really_used(tmp_path: Path) -> None
     vectors = clustered(2000)
     _, hnsw = built(tmp_path / "a", vectors, "l2", IndexSpec(kind="hnsw", m=8, ef_construction=30, ef_search=77))
     assert hnsw.parameters == {"m": 8, "ef_construction": 30, "ef_search": 77}
-    _, ivf = built(tmp_path / "b", vectors, "l2", IndexSpec(kind="ivf_pq", nlist=1000, nprobe=9000, pq_bytes=5))
-    assert ivf.parameters == {"nlist": 2000 // 39, "nprobe": 2000 // 39, "pq_bytes": 6}  # 6 is the next divisor of 24
+    _, ivf = built(tmp_path / "b", vectors, "l2", IndexSpec(kind="ivf_pq", nlist=1000, nprobe=9000, pq_bytes=5, refine=50))
+    assert ivf.parameters == {"nlist": 2000 // 39, "nprobe": 2000 // 39, "pq_bytes": 6, "refine": 50}  # 6 is the next divisor of 24
 
 
 def test_a_parameter_below_one_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from outcrop.model import EmbedderIdentity, GenerationInfo, IndexSpec, Recipe
+from outcrop.index_values import IndexSpec
+from outcrop.model import EmbedderIdentity, GenerationInfo, Recipe
 
 EMBEDDER = EmbedderIdentity(spec="fake", provider="fake", model="fake", revision="1", dimension=4, normalized=True)
 

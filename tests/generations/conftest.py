@@ -20,7 +20,8 @@ from outcrop.generations.journal import Journal
 from outcrop.generations.layout import CollectionFolder, GenerationName
 from outcrop.generations.manifest import Manifest
 from outcrop.generations.record import CollectionRecord
-from outcrop.model import IndexSpec, Recipe
+from outcrop.index_values import IndexSpec
+from outcrop.model import Recipe
 
 
 class Kb:

@@ -89,7 +89,7 @@ def test_what_a_later_version_may_add_to_an_entry_is_passed_over(kb: Path) -> No
 
 def test_an_optional_field_of_the_manifest_may_be_absent(kb: Path) -> None:
     optional = [field.name for field in msgspec.structs.fields(Manifest) if not field.required]
-    assert optional == ["vanished", "revived", "written_since"]
+    assert optional == ["vanished", "revived", "written_since", "index_choice"]
     change_manifest(generation(kb, 2), lambda held: [held.pop(name, None) for name in optional] and None)
     with opened(kb) as db:
         active = db.collection("notes").active

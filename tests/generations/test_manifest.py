@@ -11,7 +11,8 @@ from outcrop.documents import FileFact, PartRow
 from outcrop.errors import Damaged, UnsupportedFormat
 from outcrop.generations import manifest
 from outcrop.generations.manifest import Manifest, Probe
-from outcrop.model import EmbedderIdentity, IndexSpec, Recipe
+from outcrop.index_values import IndexSpec
+from outcrop.model import EmbedderIdentity, Recipe
 
 IDENTITY = EmbedderIdentity("hashing:8", "outcrop", "hashing", "1", 8, True)
 

@@ -168,6 +168,7 @@ def _finish(job: Job, name: GenerationName, filled: Filled, *, seconds: float) -
                 vanished=compared.vanished,
                 revived=compared.revived,
                 written_since=None if plan.kept is None else plan.kept.since,
+                index_choice=filled.stats.choice,
             ),
         )
     with suppress(OSError):  # of no more use, and removed by the next build otherwise

@@ -25,8 +25,9 @@ from outcrop.errors import Damaged, NothingToBuild
 from outcrop.generations import catalog, locks, manifest, pointer
 from outcrop.generations.layout import GenerationName
 from outcrop.generations.record import CollectionRecord
+from outcrop.index_values import IndexKind, IndexSpec, OptimizeFor
 from outcrop.ingest import BadRecord, Chunker, ProgressSink, Source, open_source
-from outcrop.model import Document, IndexKind, IndexSpec, Recipe
+from outcrop.model import Document, Recipe
 from outcrop.retrieval.generation import OpenGeneration, pinned
 from outcrop.writes.accepting import Live, Place, apply_pending
 from outcrop.writes.applying import Target
@@ -44,6 +45,8 @@ class Wanted(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     chunker: str | Chunker | None
     analyzer: str | None
     index: IndexKind | IndexSpec | None
+    target_recall: float | None
+    optimize_for: OptimizeFor | None
     engine: str
     keep_writes: bool
     on_error: OnError
@@ -63,6 +66,8 @@ def build_generation(stage: Stage, record: CollectionRecord, wanted: Wanted) -> 
         chunker=wanted.chunker,
         analyzer=wanted.analyzer,
         index=wanted.index,
+        target_recall=wanted.target_recall,
+        optimize_for=wanted.optimize_for,
     )
     began: list[int] = []
     with ExitStack() as held:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 
 import msgspec
 
 from outcrop.builds import unfinished
 from outcrop.builds.plan import Job
 from outcrop.builds.salvage import SalvagingPreparer, opened_stores, pays
+from outcrop.builds.sample_queries import sample_queries
 from outcrop.builds.vector_log import VectorLogWriter
 from outcrop.builds.verification import verify
 from outcrop.builds.writing import Faults, Writer
@@ -20,6 +23,7 @@ from outcrop.errors import NothingToBuild
 from outcrop.ingest import StageClock, staged
 from outcrop.writes.preparing import Batch, Preparer
 
+_log = logging.getLogger("outcrop")
 _STAGES = ("read", "chunk", "embed", "write")
 _QUEUED_BATCHES = 4
 
@@ -43,7 +47,8 @@ def fill(job: Job, preparer: Preparer, read: Iterator[Batch]) -> Filled:
             if job.plan.kept is not None:
                 documents.note_gone(job.plan.kept.gone(), job.begun.sequence)
             documents.seal(sequence=job.begun.sequence)
-            stats = index.seal()
+            stats = index.seal(partial(sample_queries, directory, job.plan.embedder))
+            _warn(stats)
             job.cancelling.check()
             job.meter.begin("verify")
             with closing(Documents(directory)) as stored:
@@ -51,6 +56,20 @@ def fill(job: Job, preparer: Preparer, read: Iterator[Batch]) -> Filled:
         finally:
             index.close()
     return Filled(stats=stats, skipped=writer.skipped)
+
+
+def _warn(stats: IndexStats) -> None:
+    """Say so if the vector index finds less than it should; the generation is ready all the same."""
+    choice = stats.choice
+    if choice is not None and not choice.met:
+        _log.warning(
+            "the vector index, %s, has a recall@10 of %.3f and not the %.3g wanted (%s). Build with a lower target_recall, another"
+            " index, or optimize_for='latency'",
+            stats.vector_index,
+            choice.recall,
+            choice.target_recall,
+            choice.reason,
+        )
 
 
 def _written(job: Job, preparer: Preparer, read: Iterator[Batch], into: tuple[DocumentsWriter, GenerationIndex]) -> Writer:

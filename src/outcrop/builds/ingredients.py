@@ -12,8 +12,9 @@ from outcrop.embedding import Embedder, resolve
 from outcrop.engines import registry
 from outcrop.errors import InvalidConfig
 from outcrop.generations.record import CollectionRecord
+from outcrop.index_values import IndexKind, IndexSpec, OptimizeFor, RecallGoal
 from outcrop.ingest import Chunker, resolve_chunker
-from outcrop.model import EmbedderIdentity, IndexKind, IndexSpec, Recipe
+from outcrop.model import EmbedderIdentity, Recipe
 
 _UNKNOWN_VECTOR_WEIGHT = 0.4
 
@@ -61,6 +62,8 @@ def mix(
     chunker: str | Chunker | None,
     analyzer: str | None,
     index: IndexKind | IndexSpec | None,
+    target_recall: float | None = None,
+    optimize_for: OptimizeFor | None = None,
 ) -> Mixed:
     """The recipe of a new generation: what is given, and for the rest what `record` says. Raises what an unknown name raises."""
     used = ingredients.embedder(record.embedder if embedder is None else embedder)
@@ -82,6 +85,10 @@ def mix(
         analyzer=named_analyzer(record.analyzer if analyzer is None else analyzer).name,
         index=record.index if index is None else as_index_spec(index),
         vector_weight=_UNKNOWN_VECTOR_WEIGHT if used is None else used.vector_weight,
+        goal=RecallGoal(
+            record.goal.target_recall if target_recall is None else target_recall,
+            record.goal.optimize_for if optimize_for is None else optimize_for,
+        ),
     )
     registry.check_recipe(recipe, ingredients.config)
     return Mixed(recipe=recipe, embedder=used, chunker=cutter)

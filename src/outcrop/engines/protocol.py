@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outcrop.filters import Filter
+from outcrop.index_values import IndexChoice
 from outcrop.model import Capabilities, Chunk, Degraded, Recipe, ServingStats, TermScore
 
 _Answer = TypeVar("_Answer")
@@ -21,6 +22,9 @@ KEEP_SECONDS = 300.0
 
 Publishing: TypeAlias = Callable[[], AbstractContextManager[object]]
 """Gives a context manager that holds a generation's apply lock."""
+
+SampleQueries: TypeAlias = Callable[[], NDArray[np.float32] | None]
+"""Gives vectors as searches will ask for them, float32 of shape (n, dimension), or None where nobody can make any."""
 
 
 class Ranking(msgspec.Struct, frozen=True, eq=False):
@@ -58,7 +62,8 @@ class IndexedChunk(msgspec.Struct, frozen=True, eq=False):
 class IndexStats(msgspec.Struct, frozen=True):
     """What an index holds. Sizes are in bytes; `recall` is recall@10 against exact search, measured when it was sealed.
 
-    `serving`, of an index in two engines, says how the first one does.
+    `serving`, of an index in two engines, says how the first one does. `choice` says how the vector index was chosen, if that is
+    known.
     """
 
     chunk_count: int
@@ -68,6 +73,7 @@ class IndexStats(msgspec.Struct, frozen=True):
     recall: float | None
     fields: tuple[str, ...]
     serving: ServingStats | None = None
+    choice: IndexChoice | None = None
 
 
 class IndexSnapshot(Protocol):
@@ -90,6 +96,10 @@ class IndexSnapshot(Protocol):
 
     def nearest(self, vector: NDArray[np.float32], k: int, where: Filter | None) -> Ranking:
         """At most `k` nearest chunks among those that `where` selects. Chunks without a vector are never among them."""
+        ...
+
+    def nearest_exact(self, vector: NDArray[np.float32], k: int, where: Filter | None) -> Ranking:
+        """As `nearest`, past every approximate index: what recall is measured against, at whatever cost."""
         ...
 
     def fetch(self, slots: Sequence[int]) -> list[Chunk]:
@@ -143,10 +153,10 @@ class GenerationIndex(Protocol):
         """
         ...
 
-    def seal(self) -> IndexStats:
+    def seal(self, queries: SampleQueries | None = None) -> IndexStats:
         """Build the final index structures and make everything durable. Called once, by the build, after the last `apply`.
 
-        Raises `IllegalState` the second time.
+        An engine that measures the recall of what it builds may do so with `queries`. Raises `IllegalState` the second time.
         """
         ...
 

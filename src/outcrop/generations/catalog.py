@@ -150,6 +150,7 @@ def _info(
         vanished=sealed.vanished,
         revived=sealed.revived,
         table_uri=registry.table_uri(path),
+        index_choice=sealed.index_choice,
     )
 
 

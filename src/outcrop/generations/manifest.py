@@ -11,6 +11,7 @@ from outcrop import files
 from outcrop.documents import PartRow
 from outcrop.errors import Damaged, UnsupportedFormat
 from outcrop.generations.layout import FORMAT, MANIFEST
+from outcrop.index_values import IndexChoice
 from outcrop.model import Recipe
 
 
@@ -28,7 +29,7 @@ class Manifest(msgspec.Struct, frozen=True):
     now. `sequence` is the sequence at which the build began. `vanished` and `revived` count documents as they were when the build
     ended: those that the active generation had and this one has not, and those that had been deleted there and are here; None if
     there was no active generation. Documents born after the write `written_since` were written directly, not read from the source;
-    None means after `sequence`: the build kept no earlier writes.
+    None means after `sequence`: the build kept no earlier writes. `index_choice` says how the vector index was chosen.
     """
 
     format: int
@@ -51,6 +52,7 @@ class Manifest(msgspec.Struct, frozen=True):
     vanished: int | None = None
     revived: int | None = None
     written_since: int | None = None
+    index_choice: IndexChoice | None = None
 
 
 def write(directory: Path, manifest: Manifest) -> None:

@@ -10,7 +10,8 @@ import msgspec
 from outcrop import files
 from outcrop.errors import Closed, Damaged, UnsupportedFormat
 from outcrop.generations.layout import FORMAT, CollectionFolder
-from outcrop.model import IndexSpec, Metric, Recipe
+from outcrop.index_values import IndexSpec, RecallGoal
+from outcrop.model import Metric, Recipe
 
 _CHECKSUM = "sha256"
 
@@ -27,6 +28,7 @@ class CollectionRecord(msgspec.Struct, frozen=True):
     chunker: str
     analyzer: str
     index: IndexSpec
+    goal: RecallGoal = RecallGoal()
 
     def following(self, recipe: Recipe) -> CollectionRecord:
         """The same with what a generation's recipe says: a build changes only what it is told to."""
@@ -36,6 +38,7 @@ class CollectionRecord(msgspec.Struct, frozen=True):
             chunker=recipe.chunker,
             analyzer=recipe.analyzer,
             index=recipe.index,
+            goal=recipe.goal,
         )
 
 

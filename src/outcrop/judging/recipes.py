@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from outcrop.model import EmbedderIdentity, IndexSpec, Recipe
+from outcrop.index_values import IndexSpec
+from outcrop.model import EmbedderIdentity, Recipe
 
 
 def recipe_changes(a: Recipe, b: Recipe) -> tuple[str, ...]:
@@ -17,6 +18,8 @@ def recipe_changes(a: Recipe, b: Recipe) -> tuple[str, ...]:
         ("chunker", lambda recipe: recipe.chunker),
         ("analyzer", lambda recipe: recipe.analyzer),
         ("index", lambda recipe: _index(recipe.index)),
+        ("target recall", lambda recipe: f"{recipe.goal.target_recall:g}"),
+        ("index optimized for", lambda recipe: recipe.goal.optimize_for),
         ("dimension", lambda recipe: "none" if recipe.dimension is None else str(recipe.dimension)),
         ("metric", lambda recipe: recipe.metric),
         ("vector weight", lambda recipe: f"{recipe.vector_weight:g}"),

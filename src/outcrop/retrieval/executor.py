@@ -23,6 +23,7 @@ from outcrop.retrieval.fusion import Fused, fuse, single
 from outcrop.retrieval.generation import OpenGeneration
 from outcrop.retrieval.hits import Hit, Hits, Passage, TookMs
 from outcrop.retrieval.legs import LegThreads
+from outcrop.retrieval.live_recall import Asked, ExactReruns
 from outcrop.retrieval.request import Request
 
 _SNAPSHOTS_MAX = 3
@@ -41,8 +42,9 @@ class _Forgotten(Exception):
 class Executor:
     """Runs searches. One per database; safe from many threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, live_recall_share: float = 0.0) -> None:
         self._threads = LegThreads()
+        self.reruns = ExactReruns(live_recall_share)
 
     def search(self, generation: OpenGeneration, request: Request, degraded: Degraded | None) -> Hits:
         """Run a checked request. Raises what the embedder and the engine raise."""
@@ -62,6 +64,7 @@ class Executor:
     def close(self) -> None:
         """Let the threads end."""
         self._threads.close()
+        self.reruns.close()
 
     def _answer(
         self,
@@ -82,6 +85,8 @@ class Executor:
         shown = _shown(index, request, fused)
         hits = _hits(generation, index, request, fused=fused, shown=shown)
         ended = perf_counter()
+        if nearest is not None and vector is not None:
+            self.reruns.offer(Asked(generation.name.uuid, index, vector, request.where, nearest.ranking))
         took = TookMs(
             total=(ended - began) * 1e3,
             embed=embed_ms,

@@ -13,7 +13,7 @@ from outcrop.documents import Documents, list_part
 from outcrop.engines.builtin.parts import PartWriter
 from outcrop.engines.builtin.serving import TEXT
 from outcrop.engines.builtin.text_writer import TextWriter
-from outcrop.engines.protocol import IndexedChunk
+from outcrop.engines.protocol import IndexedChunk, SampleQueries
 from outcrop.errors import IllegalState
 from outcrop.model import Recipe
 
@@ -46,9 +46,9 @@ class Building:
             if self._part.row_count == self._part_rows_max:
                 self._seal_part()
 
-    def seal(self) -> None:
+    def seal(self, queries: SampleQueries | None = None) -> None:
         """Build and list the last part, commit the text index with the rows' sequence, make all of it durable. May be empty."""
-        self._seal_part()
+        self._seal_part(queries)
         with closing(Documents(self._directory)) as documents:
             self._text.commit(documents.sequence())
         self._text.close()
@@ -61,9 +61,10 @@ class Building:
             self._part.abort()
         self._text.close()
 
-    def _seal_part(self) -> None:
+    def _seal_part(self, queries: SampleQueries | None = None) -> None:
+        """A part that is full before the build ends is measured without `queries`."""
         if self._part is not None:
-            list_part(self._directory, self._part.seal(self._sequence))
+            list_part(self._directory, self._part.seal(self._sequence, queries=queries))
             self._part = None
 
 

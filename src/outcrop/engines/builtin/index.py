@@ -14,7 +14,7 @@ from outcrop.engines.builtin.serving import TEXT, Serving
 from outcrop.engines.builtin.snapshot import BuiltinSnapshot
 from outcrop.engines.builtin.text import TextReader
 from outcrop.engines.builtin.text_writer import TextWriter
-from outcrop.engines.protocol import KEEP_SECONDS, Availability, IndexedChunk, IndexStats, Publishing
+from outcrop.engines.protocol import KEEP_SECONDS, Availability, IndexedChunk, IndexStats, Publishing, SampleQueries
 from outcrop.errors import Closed, Damaged, IllegalState, OutcropError
 from outcrop.model import Capabilities, Recipe
 
@@ -98,11 +98,11 @@ class BuiltinIndex:
             text.add(upserts)
             text.commit(sequence)
 
-    def seal(self) -> IndexStats:
+    def seal(self, queries: SampleQueries | None = None) -> IndexStats:
         """Build the vector index of the last part, commit the text index, make all of it durable, and open it."""
         if self._building is None:
             raise IllegalState(f"{self._directory} is sealed already")
-        self._building.seal()
+        self._building.seal(queries)
         self._building = None
         self._serving = Serving(self._directory, self._recipe)
         return self._serving.stats()

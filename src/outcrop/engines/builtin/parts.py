@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from outcrop.documents import PartRow
 from outcrop.engines.builtin.columns import Columns, ColumnsWriter
-from outcrop.engines.builtin.vectors import VectorFacts, VectorPart, VectorPartWriter
-from outcrop.engines.protocol import Ranking
+from outcrop.engines.builtin.vector_facts import VectorFacts
+from outcrop.engines.builtin.vectors import VectorPart, VectorPartWriter
+from outcrop.engines.protocol import Ranking, SampleQueries
 from outcrop.errors import Damaged
 from outcrop.files import file_fact, storage_errors, storage_failed, sync_file, sync_folder
 from outcrop.filters import Filter
@@ -63,15 +64,17 @@ class PartWriter:
             if self._vectors is not None and vectors is not None:
                 self._vectors.append(vectors, as_stored=as_stored)
 
-    def seal(self, sequence: int, *, threads: int | None = None) -> PartRow:
+    def seal(self, sequence: int, *, queries: SampleQueries | None = None, threads: int | None = None) -> PartRow:
         """Build the vector index and make every file durable. The row is for the list of parts, to which the part is not added.
 
-        `sequence` is the last write that the rows come from. All cores work, or `threads` of them.
+        `sequence` is the last write that the rows come from. `queries` gives vectors of what users may ask. All cores work, or
+        `threads` of them.
         """
         with storage_errors(self._directory):
             np.save(self._directory / _SLOTS, np.frombuffer(self._slots, dtype=np.int64))
             self._columns.write(self._directory)
-            vectors = None if self._vectors is None else self._vectors.seal(self._recipe.index, threads=threads)
+            spec, goal = self._recipe.index, self._recipe.goal
+            vectors = None if self._vectors is None else self._vectors.seal(spec, goal=goal, queries=queries, threads=threads)
             files = sorted(path for path in self._directory.rglob("*") if path.is_file())
             for path in files:
                 sync_file(path)
@@ -88,7 +91,7 @@ class PartWriter:
             first_slot=self._slots[0],
             row_count=self.row_count,
             files=facts,
-            facts={} if vectors is None else {"vectors": msgspec.to_builtins(vectors)},
+            facts={} if vectors is None else _stated(vectors),
             sequence=sequence,
         )
 
@@ -113,7 +116,7 @@ class Part:
         except OSError as error:
             raise storage_failed(directory / _SLOTS, error) from error
         self.columns = Columns.open(directory, row.row_count)
-        self.facts = msgspec.convert(row.facts["vectors"], VectorFacts) if "vectors" in row.facts else None
+        self.facts = facts_of(row)
         self.vectors = None if self.facts is None else VectorPart.open(directory, self.facts, recipe.metric)
 
     def rows(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -143,8 +146,8 @@ class LivePart(msgspec.Struct, frozen=True, eq=False):
         alive[rows] = False
         return LivePart(self.part, alive, len(alive) - int(np.count_nonzero(alive)))
 
-    def nearest(self, vector: NDArray[np.float32], k: int, where: Filter | None) -> Ranking:
-        """The nearest living rows that `where` selects."""
+    def nearest(self, vector: NDArray[np.float32], k: int, where: Filter | None, *, exact: bool = False) -> Ranking:
+        """The nearest living rows that `where` selects; with `exact` past the index."""
         vectors = self.part.vectors
         if vectors is None:
             return NOTHING
@@ -153,8 +156,23 @@ class LivePart(msgspec.Struct, frozen=True, eq=False):
             mask = self.part.columns.mask(where)
             if self.alive is not None:
                 mask &= self.alive
-        rows, scores = vectors.nearest(vector, k, mask)
+        rows, scores = (vectors.nearest_exact if exact else vectors.nearest)(vector, k, mask)
         return Ranking(slots=self.part.slots[rows], scores=scores)
+
+
+def facts_of(row: PartRow) -> VectorFacts | None:
+    """What is known of a part's vectors; None if it has none."""
+    stated = row.facts.get("index", row.facts.get("vectors"))
+    return None if stated is None else msgspec.convert(stated, VectorFacts)
+
+
+def _stated(facts: VectorFacts) -> dict[str, Any]:
+    """As the list of parts keeps it. Older versions know no fast-scan: they are told to score every row, and overlook the index."""
+    stated = msgspec.to_builtins(facts)
+    if not facts.is_fast_scan:
+        return {"vectors": stated}
+    exact = msgspec.structs.replace(facts, kind="flat", parameters={}, recall=1.0, index_size_bytes=0, choice=None)
+    return {"vectors": msgspec.to_builtins(exact), "index": stated}
 
 
 NOTHING = Ranking(slots=np.empty(0, np.int64), scores=np.empty(0, np.float32))

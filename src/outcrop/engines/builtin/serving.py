@@ -50,6 +50,7 @@ class Serving:
         snapshot = self.snapshot()
         facts = [live.part.facts for live in snapshot.parts if live.part.facts is not None]
         rows = sum(fact.row_count for fact in facts)
+        largest = max(facts, key=lambda fact: fact.row_count, default=None)
         fields = {field for live in snapshot.parts for field in live.part.columns.fields}
         return IndexStats(
             chunk_count=snapshot.text.chunk_count,
@@ -58,6 +59,7 @@ class Serving:
             vector_index=" + ".join(sorted({_described(fact.kind, fact.parameters) for fact in facts})) if facts else None,
             recall=sum(fact.recall * fact.row_count for fact in facts) / rows if rows else None,
             fields=tuple(sorted(fields | set(self.documents.fields()))),
+            choice=None if largest is None else largest.choice,
         )
 
     def close(self) -> None:

@@ -40,8 +40,15 @@ class BuiltinSnapshot:
 
     def nearest(self, vector: NDArray[np.float32], k: int, where: Filter | None) -> Ranking:
         """The nearest chunks over all parts and the tail."""
+        return self._nearest(vector, k, where, exact=False)
+
+    def nearest_exact(self, vector: NDArray[np.float32], k: int, where: Filter | None) -> Ranking:
+        """The nearest chunks, every row compared."""
+        return self._nearest(vector, k, where, exact=True)
+
+    def _nearest(self, vector: NDArray[np.float32], k: int, where: Filter | None, *, exact: bool) -> Ranking:
         self.text.check_open()
-        found = [part.nearest(vector, k, where) for part in self.parts]
+        found = [part.nearest(vector, k, where, exact=exact) for part in self.parts]
         if self.tail is not None and self.tail.lag:
             found.append(self.tail.nearest(vector, k, where))
         return _merged(found, k)

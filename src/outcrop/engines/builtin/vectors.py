@@ -17,10 +17,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from outcrop.engines.builtin.vector_index import Found, VectorFacts, build, nearest, set_effort
+from outcrop.engines.builtin.vector_facts import VectorFacts, set_effort
+from outcrop.engines.builtin.vector_index import Found, build, nearest
 from outcrop.engines.builtin.vector_scan import exact_nearest, normalized
+from outcrop.engines.protocol import SampleQueries
 from outcrop.errors import Closed, Damaged, IllegalState, InvalidInput, StorageFailed
-from outcrop.model import IndexSpec, Metric
+from outcrop.index_values import IndexSpec, RecallGoal
+from outcrop.model import Metric
 
 __all__ = ["VectorFacts", "VectorPart", "VectorPartWriter", "exact_nearest", "normalized", "prepared"]
 
@@ -30,6 +33,7 @@ INDEX_FILE = "index.faiss"
 _FLOAT = np.dtype("<f4")
 _UNIT_TOLERANCE = 1e-6
 _KINDS = {"hnsw": "IndexHNSWSQ", "ivf_flat": "IndexIVFFlat", "ivf_pq": "IndexIVFPQ"}
+_FAST_SCAN = "IndexIVFPQFastScan"
 # Without the precomputed tables opening takes no time; with them an L2 index of product codes would compute them each time.
 _READ_FLAGS = faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE
 
@@ -80,10 +84,12 @@ class VectorPartWriter:
             raise _storage_failed("cannot write", self._directory / VECTORS_FILE, error) from error
         self._row_count += len(rows)
 
-    def seal(self, spec: IndexSpec, *, threads: int | None = None) -> VectorFacts:
+    def seal(
+        self, spec: IndexSpec, *, goal: RecallGoal | None = None, queries: SampleQueries | None = None, threads: int | None = None
+    ) -> VectorFacts:
         """Build and write the index and say what was built. The files are not yet fsynced: see the class.
 
-        With all cores, or `threads` of them, so that others get on with their work.
+        With all cores, or `threads` of them, so that others get on with their work. `queries` gives what users may ask.
 
         Peak memory is the index itself plus at most a few hundred MB of training sample; the rows are read from the file.
         Raises `StorageFailed` when a file cannot be written, `InvalidConfig` for a parameter below 1; `abort` cleans up then.
@@ -95,7 +101,8 @@ class VectorPartWriter:
             self._file.close()
         except OSError as error:
             raise _storage_failed("cannot write", path, error) from error
-        index, facts = build(_mapped(path, self._row_count, self._dimension), self._metric, spec, threads=threads)
+        rows = _mapped(path, self._row_count, self._dimension)
+        index, facts = build(rows, self._metric, spec, goal=goal, queries=queries, threads=threads)
         if index is None:
             return facts
         index_path = self._directory / INDEX_FILE
@@ -228,7 +235,7 @@ def _read_index(path: Path, facts: VectorFacts, metric: Metric) -> Any:
         raise Damaged(f"{path} is not a FAISS index: {_reason(error)}. Build the generation anew", path=str(path)) from error
     metric_type = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
     found = (type(index).__name__, index.ntotal, index.d, index.metric_type)
-    expected = (_KINDS.get(facts.kind), facts.row_count, facts.dimension, metric_type)
+    expected = (_FAST_SCAN if facts.is_fast_scan else _KINDS.get(facts.kind), facts.row_count, facts.dimension, metric_type)
     if found != expected:
         raise Damaged(
             f"{path} holds another index (kind, rows, dimension, metric): {found}, expected {expected}. Build the generation anew",

@@ -22,7 +22,16 @@ from outcrop.engines.fallback.breaker import Breaker, now_utc
 from outcrop.engines.fallback.follower import Follower
 from outcrop.engines.fallback.leading import Leading, NoIndex
 from outcrop.engines.fallback.snapshot import First, Second
-from outcrop.engines.protocol import KEEP_SECONDS, Engine, GenerationIndex, IndexedChunk, IndexSnapshot, IndexStats, Publishing
+from outcrop.engines.protocol import (
+    KEEP_SECONDS,
+    Engine,
+    GenerationIndex,
+    IndexedChunk,
+    IndexSnapshot,
+    IndexStats,
+    Publishing,
+    SampleQueries,
+)
 from outcrop.errors import Closed, CollectionLocked, Damaged, EngineUnavailable, StorageFailed
 from outcrop.model import Degraded, Recipe, ServingStats
 
@@ -93,10 +102,10 @@ class FallbackIndex:
         if self._building:
             self._to_first_being_built(lambda first: first.apply(upserts, deletes, sequence))
 
-    def seal(self) -> IndexStats:
+    def seal(self, queries: SampleQueries | None = None) -> IndexStats:
         """Seal both. If the first cannot be, the generation is ready all the same, and the first is built from its rows later."""
-        self._second.seal()
-        self._to_first_being_built(lambda first: first.seal())
+        self._second.seal(queries)
+        self._to_first_being_built(lambda first: first.seal(queries))
         self._building = False
         return self.stats()
 

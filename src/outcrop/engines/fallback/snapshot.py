@@ -35,6 +35,10 @@ class Second:
         """The second engine's."""
         return self._snapshot.nearest(vector, k, where)
 
+    def nearest_exact(self, vector: NDArray[np.float32], k: int, where: Filter | None) -> Ranking:
+        """The second engine's."""
+        return self._snapshot.nearest_exact(vector, k, where)
+
     def fetch(self, slots: Sequence[int]) -> list[Chunk]:
         """The second engine's."""
         return self._snapshot.fetch(slots)
@@ -84,6 +88,10 @@ class First:
     def nearest(self, vector: NDArray[np.float32], k: int, where: Filter | None) -> Ranking:
         """The first engine's."""
         return self._of_first(lambda: self._first.nearest(vector, k, where))
+
+    def nearest_exact(self, vector: NDArray[np.float32], k: int, where: Filter | None) -> Ranking:
+        """The second engine's, which has the same vectors."""
+        return self._second.nearest_exact(vector, k, where)
 
     def fetch(self, slots: Sequence[int]) -> list[Chunk]:
         """Both read the same rows. Whoever fetches has what both legs found, if that is nothing too."""

@@ -14,7 +14,7 @@ from outcrop.engines.lancedb.building import Building
 from outcrop.engines.lancedb.serving import Serving
 from outcrop.engines.lancedb.snapshot import LanceSnapshot
 from outcrop.engines.lancedb.table import Marker
-from outcrop.engines.protocol import KEEP_SECONDS, Availability, IndexedChunk, IndexStats, Publishing
+from outcrop.engines.protocol import KEEP_SECONDS, Availability, IndexedChunk, IndexStats, Publishing, SampleQueries
 from outcrop.errors import Closed, IllegalState, StorageFailed
 from outcrop.model import Capabilities, Recipe
 
@@ -94,7 +94,7 @@ class LanceIndex:
         if after.unindexed_count > _UNINDEXED_SHARE_MAX * (after.chunk_count - after.unindexed_count):
             self._index_at_once(serving)
 
-    def seal(self) -> IndexStats:
+    def seal(self, queries: SampleQueries | None = None) -> IndexStats:  # noqa: ARG002 - it measures with noise
         """Build the indexes, make everything durable, and open it."""
         if self._building is None:
             raise IllegalState(f"{self._directory} is sealed already")

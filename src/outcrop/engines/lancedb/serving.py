@@ -68,6 +68,7 @@ class Serving:
             size_bytes=files.size_bytes(self.directory) + self._size_bytes_elsewhere(version),
             vector_index=vector_index.described(version.facts) if has_vectors else None,
             recall=version.facts.recall if has_vectors else None,
+            choice=vector_index.choice_of(version.facts, self.recipe) if has_vectors else None,
             fields=tuple(sorted(fields)),
         )
 

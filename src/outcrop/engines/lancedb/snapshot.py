@@ -106,6 +106,13 @@ class LanceSnapshot:
 
     def nearest(self, vector: NDArray[np.float32], k: int, where: Filter | None) -> Ranking:
         """The nearest chunks: through the index, and what it does not have yet one by one."""
+        return self._searched(vector, k, where, exact=False)
+
+    def nearest_exact(self, vector: NDArray[np.float32], k: int, where: Filter | None) -> Ranking:
+        """The nearest chunks, past the index."""
+        return self._searched(vector, k, where, exact=True)
+
+    def _searched(self, vector: NDArray[np.float32], k: int, where: Filter | None, *, exact: bool) -> Ranking:
         self._check_open()
         if self._recipe.dimension is None:
             return _NOTHING
@@ -113,7 +120,7 @@ class LanceSnapshot:
         wanted = normalized(wanted) if self._recipe.metric == "cosine" else wanted
 
         async def search(table: Any, limit: int, condition: str | None) -> Ranking:
-            return await self._nearest(table, wanted, limit, condition)
+            return await self._nearest(table, wanted, limit, condition, exactly=exact)
 
         return self._selected(search, k, where)
 
@@ -137,7 +144,9 @@ class LanceSnapshot:
             found |= self._retried(partial(_vectors, slots=slots[start : start + _SLOTS_PER_QUERY]))
         return [found.get(slot) for slot in slots]
 
-    async def _nearest(self, table: Any, vector: NDArray[np.float32], limit: int, condition: str | None) -> Ranking:
+    async def _nearest(
+        self, table: Any, vector: NDArray[np.float32], limit: int, condition: str | None, *, exactly: bool
+    ) -> Ranking:
         """By the index, unless a filter leaves so few that scanning them is cheaper, or the index finds fewer than there are."""
         facts, metric = self.version.facts, self._recipe.metric
         count = self.version.chunk_count if condition is None else await table.count_rows(condition)
@@ -153,7 +162,7 @@ class LanceSnapshot:
             chunks = ranking.slots != MARKER_SLOT
             return Ranking(slots=ranking.slots[chunks][:limit], scores=ranking.scores[chunks][:limit])
 
-        found = await search(exact=share < _SELECTED_SHARE_MIN)
+        found = await search(exact=exactly or share < _SELECTED_SHARE_MIN)
         return await search(exact=True) if len(found) < min(limit, count) and facts.kind != "flat" else found
 
     def _selected(self, search: Callable[..., Coroutine[Any, Any, Ranking]], k: int, where: Filter | None) -> Ranking:

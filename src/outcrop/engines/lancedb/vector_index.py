@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from outcrop.engines.lancedb.library import lancedb
 from outcrop.engines.lancedb.table import SLOT, VECTOR, Facts, normalized
-from outcrop.model import IndexSpec, Metric, Recipe
+from outcrop.index_values import IndexChoice, IndexSpec
+from outcrop.model import Metric, Recipe
 
-RECALL_TARGET = 0.97
 WITH_VECTOR = f"{VECTOR} IS NOT NULL AND {SLOT} >= 0"
 """The chunks that have a vector; so has the marker."""
 KINDS = ("flat", "ivf_flat", "ivf_sq", "ivf_pq", "ivf_rq", "hnsw")
@@ -97,6 +97,21 @@ def described(facts: Facts) -> str:
     return f"{facts.kind} ({listed})" if listed else facts.kind
 
 
+def choice_of(facts: Facts, recipe: Recipe) -> IndexChoice | None:
+    """How the index was chosen: the kind goes by the number of vectors whatever is to be least, the effort by the target."""
+    if facts.recall is None:
+        return None
+    return IndexChoice(
+        target_recall=recipe.goal.target_recall,
+        optimize_for=recipe.goal.optimize_for,
+        recall=facts.recall,
+        met=facts.recall >= recipe.goal.target_recall,
+        reason="on LanceDB the kind goes by the number of vectors" if recipe.index.kind == "auto" else "given by hand",
+        queries="none" if facts.kind == "flat" else f"{_RECALL_QUERIES} stored vectors with noise",
+        curve=(),
+    )
+
+
 def _refine(kind: str, k: int) -> int:
     spare = k // 8 + 16 if kind in ("ivf_sq", "hnsw") else 4 * k + 64
     return ceil((k + spare) / k)
@@ -147,7 +162,8 @@ def _with_chosen_effort(table: Any, facts: Facts, recipe: Recipe) -> Facts:
     chosen = facts
     for effort in _efforts(facts) if given is None else (given,):
         chosen = msgspec.structs.replace(facts, parameters={**facts.parameters, name: effort})
-        if _recall(table, queries[::2], limits[::2], facts=chosen, metric=recipe.metric) >= RECALL_TARGET + _RECALL_MARGIN:
+        found = _recall(table, queries[::2], limits[::2], facts=chosen, metric=recipe.metric)
+        if found >= min(1.0, recipe.goal.target_recall + _RECALL_MARGIN):
             break
     measured = _recall(table, queries[1::2], limits[1::2], facts=chosen, metric=recipe.metric)
     return msgspec.structs.replace(chosen, recall=measured)

@@ -17,7 +17,8 @@ from rich.text import Text
 from outcrop import Collection, Database, Gate, GenerationInfo
 from outcrop.errors import BuildCancelled, NothingToBuild, UnknownCollection
 from outcrop.generations.layout import CollectionFolder
-from outcrop.model import IndexKind, Metric
+from outcrop.index_values import IndexKind, OptimizeFor
+from outcrop.model import Metric
 from outcrop.surfaces.cli.arguments import AsJson, CollectionName, GateFile, gate_of
 from outcrop.surfaces.cli.program import Invocation, WrongUsage, invocation
 from outcrop.surfaces.cli.progress import Skipped, duration, shown
@@ -57,6 +58,12 @@ def build(
         str | None, typer.Option(metavar="NAME", help="The texts' language: english, german, ..., or simple.", show_default=False)
     ] = None,
     index: Annotated[IndexKind | None, typer.Option(help="The vector index; auto goes by size.", show_default=False)] = None,
+    target_recall: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Of the ten nearest, the index finds so many: 0.97.", show_default=False)
+    ] = None,
+    optimize_for: Annotated[
+        OptimizeFor | None, typer.Option(help="What is least among the indexes that reach it.", show_default=False)
+    ] = None,
     engine: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="builtin, lancedb, or lancedb+builtin; else what the mode says.", show_default=False),
@@ -83,7 +90,8 @@ def build(
     if gate is not None and not promote:
         raise WrongUsage("--gate decides about a promotion: say --promote too, or give it to outcrop promote")
     asked = gate_of(gate)
-    recipe = {"embedder": embedder, "chunker": chunker, "analyzer": analyzer, "index": index}
+    recipe: dict[str, Any] = {"embedder": embedder, "chunker": chunker, "analyzer": analyzer, "index": index}
+    recipe |= {"target_recall": target_recall, "optimize_for": optimize_for}
     given: dict[str, Any] = {name: value for name, value in recipe.items() if value is not None}
     ways: dict[str, Any] = {"engine": engine, "keep_writes": keep_writes, "resume": resume, "on_error": on_error}
     makes = source is not None

@@ -10,7 +10,7 @@ import msgspec
 import typer
 from rich.text import Text
 
-from outcrop import Document, ServingStats, Stats
+from outcrop import Document, LiveRecall, ServingStats, Stats
 from outcrop.surfaces.cli import exit_codes
 from outcrop.surfaces.cli.arguments import AsJson, CollectionName, Where, filter_of
 from outcrop.surfaces.cli.program import invocation
@@ -48,6 +48,7 @@ def stats(context: typer.Context, collection: CollectionName, json: AsJson = Fal
         ("filter on", _fields(found) if active is not None else None),
         ("LanceDB", None if found.serving is None else plain(_serving(found.serving), one_line=True)),
         ("answers", _answers(found) if found.answers else None),
+        ("live recall", None if found.live_recall is None else _live_recall(found.live_recall)),
     ]
     show(facts(rows))
     if found.degraded is not None:
@@ -117,6 +118,12 @@ def _answers(found: Stats) -> str:
         return counts
     causes = ", ".join(f"LanceDB {cause} {count:,}" for cause, count in sorted(found.fallbacks.items()))
     return f"{counts} ({found.fallback_rate:.1%} by the fallback{f': {causes}' if causes else ''})"
+
+
+def _live_recall(live: LiveRecall) -> str:
+    if live.recall is None:
+        return "nothing measured yet"
+    return f"recall@{live.k} {live.recall:.3f} of {counted(live.searches, 'search', 'searches')}, lowest {live.lowest:.2f}"
 
 
 def _fields(found: Stats) -> str:

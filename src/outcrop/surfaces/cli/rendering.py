@@ -185,6 +185,7 @@ def recipe_rows(one: GenerationInfo) -> list[tuple[str, RenderableType | None]]:
         ("analyzer", one.recipe.analyzer),
         ("index", index if one.vector_index is None else f"{index}, recall@10 {recall}"),
         ("LanceDB table", None if one.table_uri is None else Text(plain(one.table_uri, one_line=True))),
+        ("recall", _below_target(one)),
         ("size", size(one.size_bytes)),
         ("created", f"{created} UTC"),
         ("promoted", None if one.promoted_at is None else f"{promoted} UTC"),
@@ -199,6 +200,13 @@ def _made_of(one: GenerationInfo) -> tuple[str, str, str, str, str, str]:
     index = "no vectors" if one.vector_index is None else one.vector_index
     recall = "-" if one.recall is None else f"{one.recall:.3f}"
     return plain(embedder), plain(one.recipe.chunker), index, recall, moment(one.created_at), moment(one.promoted_at)
+
+
+def _below_target(one: GenerationInfo) -> Text | None:
+    choice = one.index_choice
+    if choice is None or choice.met:
+        return None
+    return Text(f"{choice.recall:.3f} is below the target of {choice.target_recall:g}: {choice.reason}", style="bold yellow")
 
 
 def _acts(character: str) -> bool:

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from outcrop.documents import DocumentRow, Documents, DocumentsWriter
 from outcrop.engines.protocol import Engine, IndexedChunk, IndexSnapshot, Ranking
 from outcrop.filters import Filter
-from outcrop.model import Chunk, Document, IndexSpec, Metric, Recipe
+from outcrop.index_values import IndexSpec
+from outcrop.model import Chunk, Document, Metric, Recipe
 from outcrop.writes import applying
 
 DIMENSION = 8

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from outcrop.model import IndexKind, IndexSpec, Metric
+from outcrop.filters import parse
+from outcrop.index_values import IndexKind, IndexSpec
+from outcrop.model import Metric
 from outcrop.testing import oracle
 from outcrop.testing.conformance.generation import DIMENSION, EVERYTHING, Generations, gaussian, item, slots, types
 from outcrop.testing.conformance.suite import Suite
@@ -34,6 +36,23 @@ class Vectors(Suite):
                 assert slots(ranking) == [row + 1 for row, _ in expected], f"absorbed: {absorbed}"
                 np.testing.assert_allclose(ranking.scores, [score for _, score in expected], rtol=1e-4, atol=1e-5)
             generation.index.absorb(generation.publishing)
+
+    def test_exact_search_finds_what_an_index_may_miss(self, generations: Generations) -> None:
+        """As `nearest`, past every approximate index: what recall is measured against, at whatever cost."""
+        held = gaussian(700)
+        kinds = [kind for kind in ("ivf_flat", "hnsw") if kind in self.engine.capabilities.index_kinds]
+        spec = IndexSpec(kind=kinds[0], nprobe=1, ef_search=1) if kinds else IndexSpec()
+        put = [item(f"d{n}", vector=held[n], even=n % 2 == 0) for n in range(700)]
+        generation = generations.built(put[:690], index=spec)
+        generation.write(put[690:], ["d7"])
+        snapshot = generation.index.snapshot()
+        rows = np.setdiff1d(np.arange(700), [7])
+        for query in gaussian(8, seed=1):
+            for selected, where in ((rows, None), (rows[rows % 2 == 0], parse("even"))):
+                expected = oracle.nearest(held[selected], query, 10, "cosine")
+                ranking = snapshot.nearest_exact(query, 10, where)
+                assert slots(ranking) == [int(selected[row]) + 1 for row, _ in expected]
+                np.testing.assert_allclose(ranking.scores, [score for _, score in expected], rtol=1e-4, atol=1e-5)
 
     def test_a_ranking_of_vectors_is_two_arrays_with_the_best_first(self, generations: Generations) -> None:
         """The answer of one leg: parallel arrays, best first. `slots` is int64 of shape (n,): the chunks' slots."""
