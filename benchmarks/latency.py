@@ -1,7 +1,8 @@
-"""What does a hybrid search cost over the slower of its two raw legs?
+"""What does a hybrid search cost over its two raw legs?
 
-Measured: milliseconds a query for Tantivy and FAISS called directly on the generation's own files, and for Outcrop's searches with
-the documents of ten hits fetched; nothing is cached; one caller; the runs take turns in one process, each with another query.
+Measured: milliseconds a query for Tantivy and FAISS called directly on the generation's own files (alone, one after the other, and
+both at once with their rankings fused and nothing else), and for Outcrop's searches with the documents of ten hits fetched; nothing
+is cached; one caller; the runs take turns in one process, each with another query.
 Corpus: ../shared/data/text (181,095 short texts; generated ones where it is absent), embedder `static`, default recipe and a legs'
 depth of 100. Queries: titles and first words sampled from the corpus, a third claims of SciFact. Seed 20260.
 Run: python -m benchmarks.latency
@@ -26,34 +27,33 @@ from benchmarks.common import (
     settings,
     spread,
 )
-from benchmarks.raw import RawText, RawVectors
+from benchmarks.raw import RawHybrid, RawText, RawVectors
 from outcrop import Collection
 
 DEPTH = 100
 K = 10
-RATIO_TARGET = 2.0
-_RAW_TEXT, _RAW_VECTORS = "raw Tantivy", "raw FAISS, 1 thread"
+RATIO_TARGET = 1.6
+_RAW_HYBRID = "raw, both at once and fused"
 _HYBRID = "Outcrop hybrid, vector given"
 
 
 def measure(chosen: Settings) -> Result:
-    """The result: one row a run, with its ratio to the slower raw leg."""
+    """The result: one row a run, with its ratio to the raw legs at once."""
     db, collection = open_cached(chosen)
     with db:
         texts = queries(chosen, 150 if chosen.quick else 500)
         took_ms = interleaved_ms(_runs(collection, texts), len(texts), warm_up=50, seed=chosen.seed)
         generation = active_generation(collection)
-    slower = max((_RAW_TEXT, _RAW_VECTORS), key=lambda name: float(np.median(took_ms[name])))
-    base_ms = float(np.median(took_ms[slower]))
+    base_ms = float(np.median(took_ms[_RAW_HYBRID]))
     rows = tuple((name, *spread(samples), float(np.median(samples)) / base_ms) for name, samples in took_ms.items())
     ratio = next(row[-1] for row in rows if row[0] == _HYBRID)
     return Result(
-        question="What does a hybrid search cost over the slower of its two raw legs?",
+        question="What does a hybrid search cost over its two raw legs?",
         corpus=f"{chosen.corpus}; {len(texts)} queries; {generation.vector_index}",
-        columns=("run", "p25 ms", "p50 ms", "p75 ms", "p95 ms", f"p50 / {slower}"),
+        columns=("run", "p25 ms", "p50 ms", "p75 ms", "p95 ms", f"p50 / {_RAW_HYBRID}"),
         rows=rows,
         targets=(
-            Target(name=f"{_HYBRID}, p50 over {slower}", found=ratio, wanted=f"<= {RATIO_TARGET}", met=ratio <= RATIO_TARGET),
+            Target(name=f"{_HYBRID}, p50 over {_RAW_HYBRID}", found=ratio, wanted=f"<= {RATIO_TARGET}", met=ratio <= RATIO_TARGET),
         ),
     )
 
@@ -62,18 +62,19 @@ def _runs(collection: Collection, texts: list[str]) -> dict[str, Callable[[int],
     generation = active_generation(collection)
     embedder = embedder_of(generation)
     vectors = [embedder.embed_query(text) for text in texts]
-    raw_text, raw_vectors = RawText(generation), RawVectors(generation)
+    raw_text, raw_vectors, raw_hybrid = RawText(generation), RawVectors(generation), RawHybrid(generation)
 
     def search(number: int, mode: str, **options: Any) -> Any:
         return collection.search(texts[number], k=K, mode=mode, candidates=DEPTH, **options)
 
     return {
-        _RAW_TEXT: lambda number: raw_text.search(texts[number], DEPTH),
-        _RAW_VECTORS: lambda number: raw_vectors.search(vectors[number], DEPTH),
+        "raw Tantivy": lambda number: raw_text.search(texts[number], DEPTH),
+        "raw FAISS, 1 thread": lambda number: raw_vectors.search(vectors[number], DEPTH),
         "raw one after the other": lambda number: (
             raw_text.search(texts[number], DEPTH),
             raw_vectors.search(vectors[number], DEPTH),
         ),
+        _RAW_HYBRID: lambda number: raw_hybrid.search(texts[number], vectors[number], DEPTH, K),
         "embedding a query": lambda number: embedder.embed_query(texts[number]),
         "Outcrop lexical": lambda number: search(number, "lexical"),
         "Outcrop vector, vector given": lambda number: search(number, "vector", vector=vectors[number]),

@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from benchmarks import build, engines, latency, memory, opening, promotion, recall, writes
+from benchmarks import build, engines, latency, memory, opening, promotion, recall, throughput, writes
 from benchmarks.common import Result, Settings, environment, settings
 
 BENCHMARKS: dict[str, Callable[[Settings], Result]] = {
     "latency": latency.measure,
+    "throughput": throughput.measure,
     "recall": recall.measure,
     "opening": opening.measure,
     "build": build.measure,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from threading import Event
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, Self, Unpack, overload
 
 import msgspec
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from outcrop import filters
 from outcrop.builds import building, gating, maintenance, promotion, quarantine
@@ -45,8 +46,9 @@ from outcrop.retrieval.executor import Executor
 from outcrop.retrieval.fusion import Fusion
 from outcrop.retrieval.generation import OpenGeneration, pinned
 from outcrop.retrieval.hits import Hits
+from outcrop.retrieval.many import Batch
 from outcrop.retrieval.openings import Openings, StandIn
-from outcrop.retrieval.request import Options, prepare
+from outcrop.retrieval.request import Options, SearchOptions, prepare
 from outcrop.writes import accepting
 from outcrop.writes.accepting import Place
 
@@ -166,6 +168,28 @@ class Collection:
             return hits
         finally:
             opened.unpin()
+
+    def search_many(
+        self,
+        queries: Sequence[str | None] | None = None,
+        *,
+        vectors: Sequence[ArrayLike | None] | NDArray[np.float32] | None = None,
+        generation: GenerationLike | None = None,
+        **options: Unpack[SearchOptions],
+    ) -> list[Hits]:
+        """The answers of many searches, in order, on all cores: each what `search` gives with these options.
+
+        `vectors` has one for each query, or None for a query that has none; shape (queries, dimension). All are checked before the
+        first one runs, and all search one generation. Raises what `search` raises, with the place of the query as `query_index`.
+        """
+        if options.get("candidates") is None:
+            options["candidates"] = self._shared.config.candidates
+        with pinned(self._pin(generation)) as opened:
+            batch = Batch(queries, vectors, Options(**options), opened)  # type: ignore[arg-type]  # candidates is set
+            found = batch.run(self._shared.executor, self._openings.degraded if generation is None else None)
+        for hits in found:
+            self._answers.count(hits.engine, hits.degraded)
+        return found
 
     def upsert(self, documents: Document | Mapping[str, Any] | Iterable[Document] | Iterable[Mapping[str, Any]]) -> WriteResult:
         """Put documents in, or in the place of those with the same ids: all of them or none.

@@ -180,6 +180,14 @@ def test_many_texts_are_sent_in_batches_by_count_and_by_size(server: Server) -> 
     np.testing.assert_allclose(rows, HashingEmbedder(64).embed_documents(texts), atol=1e-5)
 
 
+def test_many_queries_are_one_request_and_have_the_prefix_of_one(server: Server) -> None:
+    embedder = server.embedder(query_prefix="query: ")
+    alone = [embedder.embed_query(text) for text in ("schist", "gneiss")]
+    before = len(server.requests)
+    np.testing.assert_array_equal(embedder.embed_queries(["schist", "gneiss"]), alone)
+    assert [request["input"] for request in server.requests[before:]] == [["query: schist", "query: gneiss"]]
+
+
 def test_prefixes_are_put_before_documents_and_queries(server: Server) -> None:
     embedder = server.embedder(query_prefix="query: ", document_prefix="passage: ")
     embedder.embed_documents(["slate", ""])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -9,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from outcrop.engines.builtin import BuiltinEngine
+from outcrop.documents import Documents
+from outcrop.engines.builtin import BuiltinEngine, serving
 from outcrop.engines.builtin.serving import TEXT
 from outcrop.engines.builtin.text_writer import TextWriter
-from outcrop.engines.protocol import IndexedChunk
+from outcrop.engines.protocol import GenerationIndex, IndexedChunk
 from outcrop.errors import Closed, Damaged, IllegalState
 from outcrop.filters import parse
 from tests.engines.living import DIMENSION, Item, Living, create, recipe
@@ -55,6 +57,30 @@ def test_a_write_is_seen_by_every_opening_at_its_next_snapshot(two: tuple[Living
         assert found(there) == found(here) == (expected, expected)
         assert (there.index.snapshot().sequence, there.index.snapshot().lag) == (sequence, sequence)
         assert there.index.stats().unindexed_count == sequence
+
+
+def test_the_rows_are_asked_only_when_the_text_index_has_changed_or_some_time_has_passed(
+    two: tuple[Living, Living], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = two
+    asked = []
+    position = Documents.position
+    monkeypatch.setattr(Documents, "position", lambda documents: asked.append(1) or position(documents))
+    monkeypatch.setattr(serving, "_LISTED_SECONDS", 1e9)
+
+    def asked_for(index: GenerationIndex, sequence: int) -> int:
+        asked.clear()
+        assert [index.snapshot().sequence for _ in range(3)] == [sequence] * 3
+        return len(asked)
+
+    there.index.snapshot()
+    assert asked_for(there.index, 0) == 0
+    os.utime(there.directory / TEXT / "meta.json")  # as a merge of segments does
+    assert asked_for(there.index, 0) == 1
+    here.write([item("new")], [])
+    assert asked_for(there.index, 1) == 1
+    monkeypatch.setattr(serving, "_LISTED_SECONDS", 0.0)
+    assert asked_for(there.index, 1) == 3
 
 
 def test_a_snapshot_stays_as_it_was(two: tuple[Living, Living]) -> None:

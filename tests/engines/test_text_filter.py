@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tantivy import Occur, Query
 
-from outcrop.engines.builtin.text_filter import add_filter_fields, compile_filter, filter_values
-from outcrop.filters import And, Exists, Filter, In, Or, matches, parse
+from outcrop.engines.builtin.text_filter import CompiledFilters, add_filter_fields, compile_filter, filter_values
+from outcrop.filters import And, Compare, Exists, Filter, In, Or, matches, parse
 from outcrop.testing import samples
 
 FILTERS_EACH = 30
@@ -136,3 +136,20 @@ def test_a_filter_leaves_bm25_scores_as_they_are() -> None:
         assert after
         assert after == {row: before[row] for row in after}
         assert sorted(after) == indexed.selected(where)
+
+
+def test_filters_that_are_equal_to_python_and_mean_something_else_are_told_apart() -> None:
+    indexed = Indexed([{"x": 1}, {"x": True}, {"x": 1.0}])
+    compiled = CompiledFilters(indexed.schema)
+    for _ in range(2):
+        assert [indexed.rows(compiled.query(Compare("x", "=", value))) for value in (1, True, 1.0)] == [[0, 2], [1], [0, 2]]
+    assert compiled.query(Compare("x", "=", 1)) is compiled.query(Compare("x", "=", 1))
+
+
+def test_only_so_many_compiled_filters_are_kept() -> None:
+    compiled = CompiledFilters(Indexed([{"x": 1}]).schema)
+    for number in range(1_000):
+        compiled.query(Compare("x", "=", number))
+    long = In("x", tuple(range(2_000)))
+    assert compiled.query(long) is not compiled.query(long)
+    assert len(compiled._known) <= 256

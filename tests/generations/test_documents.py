@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,22 @@ def test_documents_come_back_as_they_were_put_in(tmp_path: Path) -> None:
     assert list(stored.metadata()) == [(1, "a", whole.metadata), (2, "b", parted.metadata)]
     assert stored.counts() == Counts(documents=2, chunks=3)
     assert stored.sequence() == 7
+
+
+@pytest.mark.parametrize("text", ["a\0b", '"quoted" \\ /\b\f\n\r\t\x1f\x7f', "🎉 \u2028 \ufffd é \U0010ffff", "x" * 300_000])
+def test_fetch_gives_any_text_as_it_was_put_in(tmp_path: Path, text: str) -> None:
+    document = Document("a", text, text[:99], text[:99], {text[:99]: [text, 2**63 - 1, 1e-300, True, None]})
+    stored = written(tmp_path, row(1, document, text))
+    (found,) = stored.fetch([10])
+    assert (found.text, found.title, found.source, found.metadata) == (text, document.title, document.source, document.metadata)
+
+
+def test_fetch_calls_metadata_that_is_no_json_damaged(tmp_path: Path) -> None:
+    stored = written(tmp_path, row(1, Document("a", "x"), "x"))
+    with closing(sqlite3.connect(stored.path)) as connection, connection:
+        connection.execute("UPDATE documents SET metadata = x'7b31'")
+    with pytest.raises(Damaged, match=r"documents\.sqlite"):
+        stored.fetch([10])
 
 
 def test_fetch_keeps_the_order_asked_and_leaves_out_unknown_slots(tmp_path: Path) -> None:

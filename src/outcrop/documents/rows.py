@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from outcrop.errors import Damaged
 from outcrop.model import Chunk, Document
 
 decode_metadata = msgspec.json.Decoder(dict[str, Any]).decode
 encode = msgspec.json.Encoder().encode
+_decode_page = msgspec.json.Decoder(
+    list[tuple[int, str, int, str, str | None, str | None, str, str | None, int | None, int, int]]
+).decode
 
 
 class FileFact(msgspec.Struct, frozen=True):
@@ -153,6 +158,14 @@ def chunk(values: tuple[Any, ...]) -> Chunk:
     """A chunk from the columns of the reader's statements."""
     slot, document_id, ordinal, text, title, source, metadata, heading, page, start, stop = values
     return Chunk(slot, document_id, ordinal, text, title, source, decode_metadata(metadata), heading, page, start, stop)
+
+
+def page(found: str, path: Path) -> list[Chunk]:
+    """Chunks from one text of JSON, which SQLite has made of the same columns. Raises `Damaged`."""
+    try:
+        return [chunk(values) for values in _decode_page(found)]
+    except msgspec.DecodeError as error:
+        raise Damaged(f"{path} holds what cannot be read ({error}); restore it or roll back", path=path) from error
 
 
 def document(values: tuple[Any, ...]) -> Document:

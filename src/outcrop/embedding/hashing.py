@@ -73,6 +73,10 @@ class HashingEmbedder:
         row: NDArray[np.float32] = self.embed_documents([text])[0]
         return row
 
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Float32 of shape (len(texts), dimension)."""
+        return self.embed_documents(texts)
+
 
 @functools.lru_cache(maxsize=16_384)
 def _word_row(word: str, dimension: int) -> NDArray[np.float32]:

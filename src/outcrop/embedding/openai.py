@@ -121,6 +121,10 @@ class OpenAIEmbedder:
         row: NDArray[np.float32] = self._embed([text], self._prefixes[0])[0]
         return row
 
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Float32 of shape (len(texts), dimension), by as few requests as the server allows. Raises `EmbeddingFailed`."""
+        return self._embed(texts, self._prefixes[0])
+
     def _embed(self, texts: Sequence[str], prefix: str) -> NDArray[np.float32]:
         form = self._agreed_form()
         rows = np.zeros((len(texts), self.identity.dimension), dtype=np.float32)

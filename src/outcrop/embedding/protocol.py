@@ -35,3 +35,12 @@ class Embedder(Protocol):
     def embed_query(self, text: str) -> NDArray[np.float32]:
         """Float32 of shape (dimension,)."""
         ...
+
+
+@runtime_checkable
+class EmbedsQueries(Embedder, Protocol):
+    """An embedder that also takes many queries in one call, for `search_many`. Others are asked once for each query."""
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Float32 of shape (len(texts), dimension): for each text what `embed_query` gives."""
+        ...

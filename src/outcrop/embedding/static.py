@@ -79,6 +79,10 @@ class StaticTable:
         row: NDArray[np.float32] = self.embed_documents([text])[0]
         return row
 
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Float32 of shape (len(texts), 256)."""
+        return self.embed_documents(texts)
+
     def _add_token_rows(self, texts: Sequence[str], rows: NDArray[np.float32]) -> None:
         """Add to each row the sum of its text's token vectors. The mean has the same direction."""
         owners, pieces = [], []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from functools import partial
-from itertools import pairwise
 from time import perf_counter
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from outcrop import filters
 from outcrop.embedding.failures import mapped_failures
 from outcrop.embedding.protocol import Embedder
+from outcrop.engines import registry
 from outcrop.engines.protocol import IndexSnapshot, Ranking, answered
 from outcrop.errors import Damaged, EmbeddingFailed
 from outcrop.model import Chunk, Degraded, Recipe
@@ -25,7 +26,9 @@ from outcrop.retrieval.hits import Hit, Hits, Passage, TookMs
 from outcrop.retrieval.legs import LegThreads
 from outcrop.retrieval.live_recall import Asked, ExactReruns
 from outcrop.retrieval.request import Request
+from outcrop.retrieval.turns import Turns
 
+Embed: TypeAlias = Callable[[OpenGeneration, Request], tuple[NDArray[np.float32] | None, float | None]]
 _SNAPSHOTS_MAX = 3
 _NO_RANKING = Ranking(slots=np.empty(0, np.int64), scores=np.empty(0, np.float32))
 
@@ -44,27 +47,43 @@ class Executor:
 
     def __init__(self, live_recall_share: float = 0.0) -> None:
         self._threads = LegThreads()
+        self._turns = Turns()
         self.reruns = ExactReruns(live_recall_share)
 
-    def search(self, generation: OpenGeneration, request: Request, degraded: Degraded | None) -> Hits:
-        """Run a checked request. Raises what the embedder and the engine raise."""
+    def search(
+        self, generation: OpenGeneration, request: Request, degraded: Degraded | None, *, embed: Embed | None = None
+    ) -> Hits:
+        """Run a checked request. `embed` stands in for `query_vector`. Raises what the embedder and the engine raise."""
+        with self._turns:
+            return self._search(generation, request, degraded, query_vector if embed is None else embed)
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._threads.close()
+        self.reruns.close()
+
+    def _search(self, generation: OpenGeneration, request: Request, degraded: Degraded | None, embed: Embed) -> Hits:
         began = perf_counter()
-        vector, embed_ms = _query_vector(generation, request)
+        vector, embed_ms = embed(generation, request)
         for _ in range(_SNAPSHOTS_MAX):
             index = generation.index.snapshot()
             answer = partial(
                 self._answer, generation, request=request, vector=vector, degraded=degraded, began=began, embed_ms=embed_ms
             )
             try:
-                return answered(index, answer)
+                return self._in_turn(index, answer)
             except _Forgotten:  # it took minutes, and chunks that ended meanwhile were purged
                 continue
         raise Damaged(f"{generation.documents.path} lacks chunks that the index knows; run verify", path=generation.documents.path)
 
-    def close(self) -> None:
-        """Let the threads end."""
-        self._threads.close()
-        self.reruns.close()
+    def _in_turn(self, index: IndexSnapshot, answer: Callable[[IndexSnapshot], Hits]) -> Hits:
+        """The answer; from the engine that computes in this process it needs a core."""
+        places = self._turns.take() if index.engine == registry.BUILTIN else None
+        try:
+            return answered(index, answer)
+        finally:
+            if places is not None:
+                places.give_back()
 
     def _answer(
         self,
@@ -121,6 +140,8 @@ class Executor:
         if lexical is None or nearest is None:
             nothing = None if request.mode == "lexical" else _Timed(ranking=_NO_RANKING, took_ms=0.0)
             return (lexical() if lexical else None, nearest() if nearest else nothing)
+        if self._turns.crowded:  # the cores are busy, and to hand a leg over costs two threads their place at the interpreter
+            return lexical(), nearest()
         vectors_found, texts_found = self._threads.both(nearest, lexical)
         return texts_found, vectors_found
 
@@ -131,7 +152,8 @@ def _timed(run: Callable[[], Ranking]) -> _Timed:
     return _Timed(ranking=ranking, took_ms=(perf_counter() - began) * 1e3)
 
 
-def _query_vector(generation: OpenGeneration, request: Request) -> tuple[NDArray[np.float32] | None, float | None]:
+def query_vector(generation: OpenGeneration, request: Request) -> tuple[NDArray[np.float32] | None, float | None]:
+    """The vector to search with, or None if there is none, and how many milliseconds embedding took if the query was embedded."""
     if request.mode == "lexical":
         return None, None
     if request.vector is not None:
@@ -143,9 +165,13 @@ def _query_vector(generation: OpenGeneration, request: Request) -> tuple[NDArray
 
 
 def _embedded(embedder: Embedder, query: str, recipe: Recipe) -> NDArray[np.float32] | None:
-    """The query's vector, checked: what the index reads must have its shape. None for cosine if it is all zeros (no known word)."""
     with mapped_failures(embedder):
         made = embedder.embed_query(query)
+    return checked_embedding(made, embedder, recipe)
+
+
+def checked_embedding(made: object, embedder: Embedder, recipe: Recipe) -> NDArray[np.float32] | None:
+    """A query's vector, checked: what the index reads must have its shape. None for cosine if it is all zeros (no known word)."""
     try:
         vector = np.ascontiguousarray(made, dtype=np.float32)
     except (TypeError, ValueError) as error:
@@ -220,7 +246,7 @@ def _ordered(index: IndexSnapshot, fused: Fused, begin: int, end: int) -> list[t
         raise _Forgotten
     fetched = [(place_of[chunk.slot], chunk) for chunk in chunks]
     scores = fused.scores[begin:end].tolist()
-    if any(score == following for score, following in pairwise(scores)):
+    if len(set(scores)) < len(scores):
         fetched.sort(key=lambda item: (-scores[item[0] - begin], item[1].document_id, item[1].ordinal))
     return fetched
 

@@ -86,15 +86,13 @@ def fuse(lexical: Ranking, vector: Ranking, fusion: Fusion, default_vector_weigh
 def _added_up(slots: NDArray[np.int64], contributions: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Each slot once with the sum of its contributions, best first, equal sums by slot. A slot occurs at most twice: once a leg."""
     by_slot = slots.argsort(kind="stable")
-    slots, scores = slots[by_slot], contributions[by_slot]
-    twice = np.flatnonzero(slots[1:] == slots[:-1])
+    slots, scores = slots.take(by_slot), contributions.take(by_slot)
+    twice = (slots[1:] == slots[:-1]).nonzero()[0]
     if len(twice):
         scores[twice] += scores[twice + 1]
-        once = np.ones(len(slots), np.bool_)
-        once[twice + 1] = False
-        slots, scores = slots[once], scores[once]
-    order = (-scores).argsort(kind="stable")
-    return slots[order], scores[order]
+        scores[twice + 1] = -np.inf  # to the end, which is cut off
+    order = np.negative(scores).argsort(kind="stable")[: len(slots) - len(twice)]
+    return slots.take(order), scores.take(order)
 
 
 def single(ranking: Ranking, leg: Literal["lexical", "vector"]) -> Fused:
@@ -110,9 +108,10 @@ def min_max(scores: NDArray[np.float32]) -> NDArray[np.float64]:
     """Scores, best first, scaled to [0, 1]; all 1 if they are all equal."""
     if not len(scores):
         return np.empty(0, np.float64)
-    exact = scores.astype(np.float64)
-    low, high = exact[-1], exact[0]
+    scaled: NDArray[np.float64] = scores.astype(np.float64)
+    low, high = float(scaled[-1]), float(scaled[0])
     if high <= low:
-        return np.ones(len(exact), np.float64)
-    scaled: NDArray[np.float64] = (exact - low) / (high - low)
+        return np.ones(len(scaled), np.float64)
+    scaled -= low
+    scaled /= high - low
     return scaled

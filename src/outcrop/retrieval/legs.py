@@ -16,6 +16,8 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
+from outcrop.retrieval.turns import cores
+
 _T = TypeVar("_T")
 _U = TypeVar("_U")
 _THREADS_MAX = 8
@@ -60,7 +62,7 @@ class _Threads:
     def __init__(self) -> None:
         self.process = os.getpid()
         self.waiting: SimpleQueue[_Leg[Any] | None] = SimpleQueue()
-        count = min(_THREADS_MAX, os.cpu_count() or 1)
+        count = min(_THREADS_MAX, cores())
         self.end = weakref.finalize(self, _end, self.waiting, count)
         for number in range(count):
             threading.Thread(target=_work, args=(self.waiting,), name=f"outcrop-leg-{number}", daemon=True).start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 import msgspec
 import numpy as np
@@ -18,6 +18,8 @@ from outcrop.retrieval.fusion import Fusion
 
 _QUERY_CHARACTERS_MAX = 100_000
 _UNIT_TOLERANCE = 1e-6
+_MODES = get_args(SearchMode)
+_FUSION = Fusion()
 
 
 class Request(msgspec.Struct, frozen=True, eq=False):
@@ -34,6 +36,19 @@ class Request(msgspec.Struct, frozen=True, eq=False):
     fusion: Fusion
     explain: bool
     warnings: tuple[str, ...]
+
+
+class SearchOptions(TypedDict, total=False):
+    """The options of `Collection.search` as keywords, for whoever passes them on."""
+
+    k: int
+    offset: int
+    mode: str | None
+    where: str | Mapping[str, Any] | Filter | None
+    candidates: int | None
+    fusion: str | Fusion | None
+    per_document: int
+    explain: bool
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +129,7 @@ def _as_float32(vector: ArrayLike) -> NDArray[np.float32]:
 
 
 def _mode(asked: str | None, text: str, recipe: Recipe, *, vector_given: bool) -> tuple[SearchMode, tuple[str, ...]]:
-    if asked is not None and asked not in get_args(SearchMode):
+    if asked is not None and asked not in _MODES:
         raise InvalidQuery(f"mode {asked!r} is unknown; use 'lexical', 'vector' or 'hybrid'", parameter="mode")
     has_text = bool(text.strip())
     can_embed = recipe.embedder is not None and has_text
@@ -154,5 +169,5 @@ def _check_numbers(options: Options) -> None:
 
 def _fusion(asked: str | Fusion | None) -> Fusion:
     if asked is None:
-        return Fusion()
+        return _FUSION
     return asked if isinstance(asked, Fusion) else Fusion(method=asked)  # type: ignore[arg-type]  # Fusion checks it

@@ -83,6 +83,7 @@ def _absorb_tail(serving: Serving, publishing: Publishing, rows_max: int) -> int
         with publishing(), closing(DocumentsWriter.open(serving.directory)) as documents:
             if not documents.publish(row, absorbed=slots):
                 break
+            serving.published()
         absorbed += len(rows)
     return absorbed
 
@@ -94,7 +95,9 @@ def _merge(serving: Serving, publishing: Publishing, chosen: Sequence[LivePart])
     chosen = [live for live in serving.snapshot().parts if live.part.row.uuid in listed]
     row = _merged(serving, chosen, sequence) if any(_living(live) for live in chosen) else None
     with publishing(), closing(DocumentsWriter.open(serving.directory)) as documents:
-        return documents.publish(row, instead_of=[live.part.row.uuid for live in chosen])
+        changed = documents.publish(row, instead_of=[live.part.row.uuid for live in chosen])
+    serving.published()
+    return changed
 
 
 def _merged(serving: Serving, chosen: Sequence[LivePart], sequence: int) -> PartRow:

@@ -157,7 +157,7 @@ class LivePart(msgspec.Struct, frozen=True, eq=False):
             if self.alive is not None:
                 mask &= self.alive
         rows, scores = (vectors.nearest_exact if exact else vectors.nearest)(vector, k, mask)
-        return Ranking(slots=self.part.slots[rows], scores=scores)
+        return Ranking(slots=self.part.slots.take(rows), scores=scores)
 
 
 def facts_of(row: PartRow) -> VectorFacts | None:

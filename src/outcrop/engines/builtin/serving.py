@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from time import monotonic
 from typing import TypeAlias
 
 import msgspec
@@ -19,6 +21,7 @@ from outcrop.model import Recipe
 
 TEXT = Path("builtin") / "text"
 _ATTEMPTS = 20
+_LISTED_SECONDS = 0.05
 
 
 class Serving:
@@ -29,25 +32,51 @@ class Serving:
         self.recipe = recipe
         self.documents = Documents(directory)
         self._meta = directory / TEXT / "meta.json"
+        self._meta_path = str(self._meta)
         self._text = TextReader.open(directory / TEXT, recipe.analyzer)
         self._refreshing = forking.lock()
+        self._compared: tuple[object, float] = (None, 0.0)  # what was published here, and when
         self._held = self._refreshed(None)
 
     def snapshot(self) -> BuiltinSnapshot:
-        """The index as of the last write that was complete when this was called, or a later one."""
+        """The index as of the last write that was complete when this was called, or a later one.
+
+        A write is complete with a commit of the text index, so one look at its file tells whether there was any. Parts that another
+        process has published hold nothing new: those are looked for some twenty times a second.
+        """
+        held = self._held
+        published, compared_at = self._compared
+        if published is _published.last and monotonic() - compared_at < _LISTED_SECONDS and held.signature == self._glimpse():
+            return held.snapshot
+        return self.newest()
+
+    def newest(self) -> BuiltinSnapshot:
+        """As `snapshot`, with the parts that are listed now."""
+        comparing = _published.last, monotonic()
+        signature = self._glimpse()
         position = self.documents.position()
         held = self._held
-        if self._shows(held, position):
-            return held.snapshot
+        if not self._shows(held, position):
+            held = self._caught_up(position)
+        elif signature is not None and held.signature != signature:
+            self._sign(held, signature)
+        self._compared = comparing
+        return held.snapshot
+
+    def published(self) -> None:
+        """The list of parts was changed by this process: everyone who serves in it looks at once."""
+        _published.last = object()
+
+    def _caught_up(self, position: tuple[int, int]) -> _Held:
         with self._refreshing:
             # Whoever refreshed while this thread waited may have looked before the last write was complete.
             if not self._shows(self._held, position):
                 self._held = self._refreshed(self._held)
-            return self._held.snapshot
+            return self._held
 
     def stats(self) -> IndexStats:
         """What the index holds now."""
-        snapshot = self.snapshot()
+        snapshot = self.newest()
         facts = [live.part.facts for live in snapshot.parts if live.part.facts is not None]
         rows = sum(fact.row_count for fact in facts)
         largest = max(facts, key=lambda fact: fact.row_count, default=None)
@@ -142,11 +171,37 @@ class Serving:
                 raise
             return None
 
+    def _sign(self, held: _Held, signature: _Signature) -> None:
+        """Note that the held snapshot shows all that this signature stands for: segments were merged since it was made."""
+        with self._refreshing:
+            if self._held is held:
+                self._held = _Held(held.snapshot, signature, held.publications)
+
+    def _glimpse(self) -> _Signature | None:
+        """The signature, or None where the file cannot be looked at: then the rows tell what was written."""
+        self._text.check_open()
+        try:
+            return _signed(os.stat(self._meta_path))  # noqa: PTH116 - for every search: twice as fast
+        except OSError:
+            return None
+
     def _signature(self) -> _Signature:
         """What changes with every commit of the text index, in any process: its list of segments is replaced by a new file."""
         with files.storage_errors(self._meta):
-            found = self._meta.stat()
-        return found.st_mtime_ns, found.st_ino, found.st_size
+            return _signed(self._meta.stat())
+
+
+def _signed(found: os.stat_result) -> _Signature:
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+class _Published:
+    """Another object whenever this process has changed the list of parts of any index."""
+
+    last: object = None
+
+
+_published = _Published()
 
 
 _Signature: TypeAlias = tuple[int, int, int]

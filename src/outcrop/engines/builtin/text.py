@@ -25,7 +25,7 @@ from tantivy import Occur, Query
 
 from outcrop import analysis, forking
 from outcrop.analysis import Analyzer
-from outcrop.engines.builtin.text_filter import compile_filter
+from outcrop.engines.builtin.text_filter import CompiledFilters
 from outcrop.engines.builtin.text_folder import FIELDS, MARKER, damaged, open_index, tantivy_errors, verify_files
 from outcrop.engines.protocol import Ranking
 from outcrop.errors import Closed
@@ -49,6 +49,7 @@ class TextReader:
     def __init__(self, directory: Path, index: tantivy.Index, chosen: Analyzer) -> None:
         self.directory = directory
         self.analyzer = chosen
+        self.filters = CompiledFilters(index.schema)
         self._index = index
         self._reloading = forking.lock()
         self._closed = False
@@ -119,13 +120,14 @@ class TextSnapshot:
             if scored is None or limit < 1:
                 return _ranking([], [])
             if where is not None:
-                selected = Query.const_score_query(compile_filter(where, self._schema), 0.0)
+                selected = Query.const_score_query(self._reader.filters.query(where), 0.0)
                 scored = Query.boolean_query([(Occur.Must, scored), (Occur.Must, selected)])
             hits = self._searcher.search(scored, limit, count=False).hits
             slots = self._searcher.fast_field_values("slot", [address for _, address in hits])
-        if None in slots:
-            raise damaged(self._reader.directory, "a hit has no slot")
-        return _ranking([score for score, _ in hits], slots)
+        try:
+            return _ranking([score for score, _ in hits], slots)
+        except TypeError:  # None among the slots
+            raise damaged(self._reader.directory, "a hit has no slot") from None
 
     def explain(self, query: str, slots: Sequence[int]) -> list[tuple[TermScore, ...]]:
         """For each slot, what each of the query's terms adds to its score in each field; they add up to the BM25 score.
@@ -138,15 +140,22 @@ class TextSnapshot:
             return [self._explained(self._searcher, parts, slot) for slot in slots]
 
     def _query(self, query: str) -> Query | None:
-        parts = self._term_queries(query)
-        return Query.boolean_query([(Occur.Should, part.query) for part in parts]) if parts else None
+        should = Occur.Should
+        parts = [(should, self._term_query(term, field, count)) for term, count in self._counts(query).items() for field in FIELDS]
+        return Query.boolean_query(parts) if parts else None
 
     def _term_queries(self, query: str) -> list[_Part]:
         """Term, field and weighted query for every distinct term and field."""
+        return [
+            _Part(term, field, self._term_query(term, field, count))
+            for term, count in self._counts(query).items()
+            for field in FIELDS
+        ]
+
+    def _counts(self, query: str) -> Counter[str]:
+        """The query's terms, and how often each occurs in it."""
         counts = Counter(self._reader.analyzer.terms(query))
-        if len(counts) > QUERY_TERMS_MAX:
-            counts = _rarest(counts, self._searcher)
-        return [_Part(term, field, self._term_query(term, field, count)) for term, count in counts.items() for field in FIELDS]
+        return counts if len(counts) <= QUERY_TERMS_MAX else _rarest(counts, self._searcher)
 
     def _term_query(self, term: str, field: str, count: int) -> Query:
         plain = Query.term_query(self._schema, field, term, "freq")

@@ -23,6 +23,8 @@ from outcrop.filters import And, Compare, Exists, Filter, In, Not, Operator, Or,
 
 VALUES_FIELD = "filter_values"
 PATHS_FIELD = "filter_paths"
+_KNOWN_MAX = 256
+_KEY_CHARACTERS_MAX = 2_000
 _RANGES: dict[Operator, tuple[str, ...]] = {
     "<": ("[* TO {0}}}",),
     "<=": ("[* TO {0}]",),
@@ -48,6 +50,26 @@ def filter_values(metadata: Mapping[str, Any]) -> dict[str, Any]:
         if len(key) <= filter_terms.KEY_LENGTH_MAX:  # a longer path cannot be named in a filter
             values.setdefault(key, []).append(filter_terms.term(value))
     return {VALUES_FIELD: values, PATHS_FIELD: sorted(paths)} if paths else {}
+
+
+class CompiledFilters:
+    """The queries of the filters that were used lately, for one schema. Safe to use from many threads."""
+
+    def __init__(self, schema: tantivy.Schema) -> None:
+        self._schema = schema
+        self._known: dict[str, Query] = {}
+
+    def query(self, where: Filter) -> Query:
+        """As `compile_filter`. Told apart by how they are written out: 1 and True are equal, and mean something else."""
+        key = repr(where)
+        found = self._known.get(key)
+        if found is None:
+            found = compile_filter(where, self._schema)
+            if len(key) <= _KEY_CHARACTERS_MAX:
+                if len(self._known) >= _KNOWN_MAX:
+                    self._known.clear()
+                self._known[key] = found
+        return found
 
 
 def compile_filter(where: Filter, schema: tantivy.Schema) -> Query:

@@ -82,18 +82,17 @@ def nearest(
     selected = row_count if mask is None else int(np.count_nonzero(mask))
     if index is None or not selected or selected <= work(facts, k, widened=row_count / selected):
         return exact_nearest(vectors, vector, k, metric, mask=mask)
-    parameters = _parameters(facts, mask, selected)
-    labels = index.search(vector[None], fetched_count(facts, k), params=parameters)[1][0]
-    rows = labels[labels >= 0]
+    parameters = None if mask is None or selected == row_count else _filtered(facts, mask, selected)
+    rows = index.search(vector[None], fetched_count(facts, k), params=parameters)[1][0]
+    if rows[-1] < 0:  # FAISS fills up what it has not found
+        rows = rows[rows >= 0]
     if len(rows) < min(k, selected):
         return exact_nearest(vectors, vector, k, metric, mask=mask)
     return best(rows, scores_of_rows(vectors, rows, vector, metric), k)
 
 
-def _parameters(facts: VectorFacts, mask: NDArray[np.bool_] | None, selected: int) -> Any:
+def _filtered(facts: VectorFacts, mask: NDArray[np.bool_], selected: int) -> Any:
     """Search parameters for a mask: as many *selected* rows must be met as an unfiltered search meets rows."""
-    if mask is None or selected == facts.row_count:
-        return None
     selector = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
     widened = facts.row_count / selected
     if facts.kind == "hnsw":

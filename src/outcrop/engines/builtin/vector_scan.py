@@ -57,7 +57,7 @@ def exact_nearest(
 def best(rows: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The `k` best of these rows in order: higher scores first, equal scores by row, scores that are not finite left out."""
     order = (-scores).argsort()
-    rows, scores = rows[order], scores[order]
+    rows, scores = rows.take(order), scores.take(order)
     if len(scores) and not (isfinite(scores[0]) and isfinite(scores[-1])):  # infinities sort to an end, and NaN to the last
         finite = np.isfinite(scores)
         rows, scores = rows[finite], scores[finite]
