@@ -117,8 +117,8 @@ def searches(side: str, folder: Path, held: ExitStack) -> dict[str, Search]:
 
     def search(mode: str) -> Search:
         if mode == "lexical":
-            return lambda text, _: [hit.document_id for hit in collection.search(text, k=K, mode=mode)]
-        return lambda text, vector: [hit.document_id for hit in collection.search(text, vector=vector, k=K, mode=mode)]
+            return lambda text, _: [hit.document_id for hit in collection.search(text, k=K, mode=mode, cache=False)]
+        return lambda text, vector: [hit.document_id for hit in collection.search(text, vector=vector, k=K, mode=mode, cache=False)]
 
     return {mode: search(mode) for mode in MODES}
 

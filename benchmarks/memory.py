@@ -88,12 +88,12 @@ def _searched(chosen: Settings, mode: str, folder: Path, steps: dict[str, tuple[
     config = getattr(outcrop.Config, mode)(background=False)
     with outcrop.open(folder / "kb", config=config) as db:
         collection = db.collection(COLLECTION)
-        collection.search(texts[0], mode="lexical")
+        collection.search(texts[0], mode="lexical", cache=False)
         steps["opening, one query by words"] = _resident()
-        collection.search(texts[0])
+        collection.search(texts[0], cache=False)
         steps["one hybrid query"] = _resident()
         for text in texts:
-            hits = collection.search(text)
+            hits = collection.search(text, cache=False)
             if (hits.engine == "lancedb") != (mode == "production"):
                 raise SystemExit(f"{hits.engine} answers in mode {mode}: {hits.degraded}")
         steps[f"{QUERY_COUNT} hybrid queries"] = _resident()

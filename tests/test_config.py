@@ -57,7 +57,7 @@ def test_the_test_mode_is_smaller_than_the_default() -> None:
     small, usual = Config.test(), Config.default()
     for key in ("embedding_cache_bytes_max", "part_bytes_max", "batch_documents", "lock_timeout_seconds", "tail_chunks_max"):
         assert 0 < getattr(small, key) < getattr(usual, key), key
-    assert (small.background, usual.background) == (False, True)
+    assert [(one.background, one.query_cache_seconds) for one in (small, usual)] == [(False, 0.0), (True, 300.0)]
     assert small.candidates == usual.candidates  # or a test would rank differently from the program it tests
 
 
@@ -111,7 +111,7 @@ def test_every_setting_says_where_it_came_from(tmp_path: Path) -> None:
     write(tmp_path, '# a comment\n\nmode = "production"\n"part_bytes_max" = "64MiB"\n  symlinks="never"\n')
     config = load(tmp_path, Config.production(candidates=30), {"OUTCROP_LOCK_TIMEOUT_SECONDS": "2.5"})
     file = tmp_path / "outcrop.toml"
-    assert [(item.key, item.value, item.origin) for item in config.settings()[:13]] == [
+    assert [(item.key, item.value, item.origin) for item in config.settings()[:14]] == [
         ("mode", "production", "code"),
         ("path", tmp_path, "code"),
         ("use_lancedb", True, "preset default"),
@@ -120,13 +120,14 @@ def test_every_setting_says_where_it_came_from(tmp_path: Path) -> None:
         ("candidates", 30, "code"),
         ("lock_timeout_seconds", 2.5, "OUTCROP_LOCK_TIMEOUT_SECONDS"),
         ("embedding_cache_bytes_max", 2 * 2**30, "preset default"),
+        ("query_cache_seconds", 300.0, "preset default"),
         ("memory_budget", 10**9, "preset default"),
         ("part_bytes_max", 64 * 2**20, f"{file}:4"),
         ("batch_documents", 1024, "preset default"),
         ("symlinks", "never", f"{file}:5"),
         ("openai_base_url", None, "preset default"),
     ]
-    assert {item.origin for item in config.settings()[12:]} == {"preset default"}
+    assert {item.origin for item in config.settings()[13:]} == {"preset default"}
 
 
 def test_the_path_comes_from_either_side_and_must_not_differ(tmp_path: Path) -> None:
@@ -201,11 +202,7 @@ BAD = [
     ),
     ("use_lancedb", "maybe", "true or false"),
     ("embedder", " ", "a name such as"),
-    (
-        "embedder",
-        "minlm",
-        'a name such as "auto", "minilm", "static" or "openai:text-embedding-3-small"; found \'minlm\'; did you mean \'minilm\'?',
-    ),
+    ("embedder", "minlm", "\"static\" or \"openai:text-embedding-3-small\"; found 'minlm'; did you mean 'minilm'?"),
     ("embedder", "minilm:large", "did you mean 'minilm'?"),
     ("embedder", "hashing:many", "did you mean 'hashing'?"),
     ("embedder", "openai:", "found 'openai:'"),
@@ -217,6 +214,7 @@ BAD = [
     ("lock_timeout_seconds", float("nan"), "a number from 0 to 86400; found nan"),
     ("embedding_cache_bytes_max", "2 gigs", "a size in bytes such as"),
     ("embedding_cache_bytes_max", -5, "or 0 for no cache; found -5"),
+    ("query_cache_seconds", -1, "a number from 0 to 86400"),
     ("memory_budget", "1MB", "at least 16MB; found '1MB'"),
     ("part_bytes_max", 0, "at least 1; found 0"),
     ("part_bytes_max", "9999999TB", "a size in bytes such as"),

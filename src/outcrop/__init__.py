@@ -22,6 +22,7 @@ from outcrop.generations.collecting import GcReport
 from outcrop.index_values import IndexChoice, IndexSpec, LiveRecall, RecallGoal, RecallPoint
 from outcrop.ingest import BadRecord, Chunker, Piece, Progress, ProgressSink
 from outcrop.judging import Comparison, Gate, GateCheck, GateContext, GateReport
+from outcrop.memory import CacheStats
 from outcrop.model import (
     Capabilities,
     Chunk,
@@ -50,6 +51,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Availability",
     "BadRecord",
+    "CacheStats",
     "Capabilities",
     "Chunk",
     "Chunker",

@@ -40,8 +40,10 @@ from outcrop.generations.record import CollectionRecord
 from outcrop.index_values import IndexKind, IndexSpec, OptimizeFor
 from outcrop.ingest import BadRecord, Chunker, ProgressSink, open_source
 from outcrop.judging import Comparison, Gate, QueriesLike, compare, queries_of
+from outcrop.memory import MemoryBudget
 from outcrop.model import Document, GenerationInfo, HistoryEntry, RollbackPlan, Stats, WriteResult
 from outcrop.retrieval import answering
+from outcrop.retrieval.cached_search import CachedSearch
 from outcrop.retrieval.executor import Executor
 from outcrop.retrieval.fusion import Fusion
 from outcrop.retrieval.generation import OpenGeneration, pinned
@@ -63,6 +65,8 @@ class Shared(msgspec.Struct, frozen=True, eq=False):
     config: Config
     choice: Choice
     executor: Executor
+    cached: CachedSearch
+    memory: MemoryBudget
     embedding_cache: EmbeddingCache
     read_only: bool
 
@@ -136,6 +140,7 @@ class Collection:
         fusion: str | Fusion | None = None,
         per_document: int = 1,
         explain: bool = False,
+        cache: bool = True,
         generation: GenerationLike | None = None,
     ) -> Hits:
         """Search the active generation, or another one by `generation`.
@@ -146,6 +151,9 @@ class Collection:
         is a filter (see `outcrop.filters`), applied before the cut-off. At most `per_document` hits come from one document. Ties
         among the candidates are ordered by document id; which of more equals become candidates is the leg's choice. `fusion` is
         "weighted" (default), "rrf" or a `Fusion`.
+
+        The same search, answered within the last minutes (`Config.query_cache_seconds`) from the same generation as of the same
+        write, is not run again (`Hits.cached`), unless `cache` is False; nor is a query embedded again.
 
         A query of stop words alone finds nothing lexically and says so in `Hits.warnings`. Raises `InvalidQuery`, `InvalidFilter`,
         `NoActiveGeneration`, `UnknownGeneration`, `EmbedderMismatch`, `EmbeddingFailed`.
@@ -163,8 +171,10 @@ class Collection:
         opened = self._pin(generation)
         try:
             request = prepare(query, vector, options, opened.manifest.recipe)
-            hits = self._shared.executor.search(opened, request, self._openings.degraded if generation is None else None)
-            self._answers.count(hits.engine, hits.degraded)
+            search = self._shared.cached.search if cache else self._shared.executor.search
+            hits = search(opened, request, self._openings.degraded if generation is None else None)
+            if not hits.cached:
+                self._answers.count(hits.engine, hits.degraded)
             return hits
         finally:
             opened.unpin()
@@ -180,7 +190,8 @@ class Collection:
         """The answers of many searches, in order, on all cores: each what `search` gives with these options.
 
         `vectors` has one for each query, or None for a query that has none; shape (queries, dimension). All are checked before the
-        first one runs, and all search one generation. Raises what `search` raises, with the place of the query as `query_index`.
+        first one runs, all search one generation, and none is answered from the cache. Raises what `search` raises, with the place
+        of the query as `query_index`.
         """
         if options.get("candidates") is None:
             options["candidates"] = self._shared.config.candidates
@@ -456,6 +467,7 @@ class Collection:
                 serving = held.serving
                 running = answering.running(opened.index, serving, self._shared.config)
         degraded = self._openings.degraded
+        answers, embeddings = self._shared.cached.stats()
         return Stats(
             collection=self.name,
             mode=self._shared.config.mode,
@@ -476,6 +488,9 @@ class Collection:
             fallbacks=self._answers.fallbacks() if self._shared.config.use_lancedb else {},
             index_choice=None if held is None else held.choice,
             live_recall=None if active is None else self._shared.executor.reruns.of(active.uuid),
+            query_cache=answers,
+            query_embeddings=embeddings,
+            memory=self._shared.memory.used_bytes(),
         )
 
     def close(self) -> None:

@@ -54,6 +54,7 @@ class Overrides(TypedDict, total=False):
     candidates: int
     lock_timeout_seconds: float
     embedding_cache_bytes_max: int | str
+    query_cache_seconds: float
     memory_budget: int | str
     part_bytes_max: int | str
     batch_documents: int
@@ -86,6 +87,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     | `candidates` | hits that each leg of a search collects before fusion, 10 to 10,000 |
     | `lock_timeout_seconds` | how long to wait for another writer before `CollectionLocked` |
     | `embedding_cache_bytes_max` | size of the embedding cache on disk; 0 turns it off |
+    | `query_cache_seconds` | how long answers and query embeddings are kept in memory; 0: not at all |
     | `memory_budget` | bytes that caches, ingestion and buffers share, see `outcrop.memory` |
     | `part_bytes_max` | bytes of vectors in one part of an index: bounds a build's memory |
     | `batch_documents` | documents that a build chunks, embeds and writes at a time |
@@ -122,6 +124,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     candidates: int
     lock_timeout_seconds: float
     embedding_cache_bytes_max: int
+    query_cache_seconds: float
     memory_budget: int
     part_bytes_max: int
     batch_documents: int
@@ -151,7 +154,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def test(cls, path: str | PathLike[str] | None = None, **overrides: Unpack[Overrides]) -> Config:
-        """For test suites: the built-in engine, small caches and batches, no background work, a short wait for locks.
+        """For test suites: the built-in engine, no cached answers, small batches, no background work, a short wait for locks.
 
         The same input gives the same answer. Costs speed on anything larger than a test's data: do not measure with it.
         """
@@ -459,6 +462,7 @@ _RULES: dict[str, _Rule] = {
     "candidates": _Rule("a whole number from 10 to 10000", Annotated[int, Meta(ge=10, le=10_000)]),  # 10 is a search's own k
     "lock_timeout_seconds": _Rule("a number from 0 to 86400", Annotated[float, Meta(ge=0, le=86_400)]),
     "embedding_cache_bytes_max": _Rule(f"{_SIZE_TEXT}, or 0 for no cache", int | str, _size),
+    "query_cache_seconds": _Rule("a number from 0 to 86400", Annotated[float, Meta(ge=0, le=86_400)]),
     "memory_budget": _Rule(f"{_SIZE_TEXT}, at least 16MB", int | str, _budget),
     "part_bytes_max": _Rule(f"{_SIZE_TEXT}, at least 1", int | str, _size_of_something),
     "batch_documents": _Rule("a whole number from 1 to 100000", Annotated[int, Meta(ge=1, le=100_000)]),
@@ -488,6 +492,7 @@ _DEFAULTS: dict[str, object] = {
     "candidates": 100,
     "lock_timeout_seconds": 10.0,
     "embedding_cache_bytes_max": 2 * 2**30,
+    "query_cache_seconds": 300.0,
     "memory_budget": 10**9,
     "part_bytes_max": 512 * 2**20,
     "batch_documents": 1024,
@@ -511,6 +516,7 @@ _BUILTIN: dict[str, object] = {"use_lancedb": False, "fallback_to_mvp": True}
 _SMALL: dict[str, object] = {
     "lock_timeout_seconds": 2.0,
     "embedding_cache_bytes_max": 16 * 2**20,
+    "query_cache_seconds": 0.0,
     "memory_budget": 64 * 10**6,
     "part_bytes_max": 4 * 2**20,
     "batch_documents": 64,

@@ -33,7 +33,9 @@ from outcrop.generations.layout import COLLECTION_FILE, FORMAT, CollectionFolder
 from outcrop.generations.record import CollectionRecord
 from outcrop.index_values import TARGET_RECALL, IndexKind, IndexSpec, OptimizeFor, RecallGoal
 from outcrop.ingest import Chunker
+from outcrop.memory import MemoryBudget
 from outcrop.model import Metric, Running
+from outcrop.retrieval.cached_search import CachedSearch
 from outcrop.retrieval.executor import Executor
 
 _log = logging.getLogger("outcrop")
@@ -60,10 +62,13 @@ def open(path: str | os.PathLike[str] | None = None, *, config: Config | None = 
     folder = configured.path
     choice = registry.choose(configured)
     _make_folder(folder, read_only=read_only)
+    executor, memory = Executor(configured.live_recall_share), MemoryBudget(configured.memory_budget)
     shared = Shared(
         config=configured,
         choice=choice,
-        executor=Executor(configured.live_recall_share),
+        executor=executor,
+        cached=CachedSearch(executor, memory, seconds=configured.query_cache_seconds),
+        memory=memory,
         embedding_cache=EmbeddingCache(folder / _EMBEDDINGS, configured.embedding_cache_bytes_max),
         read_only=read_only,
     )
@@ -223,6 +228,7 @@ class Database:
         for one in opened:
             one.close()
         self._shared.executor.close()
+        self._shared.cached.close()
         self._shared.embedding_cache.close()
 
     def _opened(self, name: str, ingredients: Ingredients) -> Collection:

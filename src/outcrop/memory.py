@@ -10,9 +10,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Condition
 
+import msgspec
+
 #: Which part of the budget each owner may hold. They add up to 1.
 SHARES = {"ingestion": 0.5, "query cache": 0.2, "embedding cache": 0.05, "buffers": 0.25}
 _WAKE_SECONDS = 0.5  # an endless wait in the main thread cannot be interrupted on Windows
+
+
+class CacheStats(msgspec.Struct, frozen=True):
+    """How a cache in memory does, for all collections of the database, in this process.
+
+    `hits` counts what was not done again, also where the same was just being done by another thread; `misses` what was done.
+    `hit_rate` is the hits' share of both, None before there was any. Sizes are estimates of the memory that entries take.
+    """
+
+    hits: int
+    misses: int
+    hit_rate: float | None
+    entries: int
+    size_bytes: int
+    size_bytes_max: int
 
 
 class Account:

@@ -9,6 +9,7 @@ import numpy as np
 
 from outcrop.document_rules import check_id, check_texts, checked_metadata, checked_vector
 from outcrop.index_values import IndexChoice, IndexSpec, LiveRecall, RecallGoal
+from outcrop.memory import CacheStats
 
 SearchMode = Literal["lexical", "vector", "hybrid"]
 Metric = Literal["cosine", "dot", "l2"]
@@ -336,12 +337,14 @@ class Stats(msgspec.Struct, frozen=True):
     `index_lag` counts chunks that no index part holds yet, which are searched exactly; `sequence` is that of the last write
     accepted; `degraded` says why another generation or engine than the wanted one serves, or is None. `running` is what serves the
     active generation now. `serving`, where there is a fallback, says how LanceDB does. `answers` counts the searches that each
-    engine has answered in this process, and `fallback_rate` is the share of them that LanceDB should have answered and did not
-    (None where there was none, or it should not). `fallbacks` says how many of those there were because it was "failing", and how
-    many because it was "behind", which beside a steady writer is in order.
+    engine has answered in this process, without those from the cache, and `fallback_rate` is the share of them that LanceDB should
+    have answered and did not (None where there was none, or it should not). `fallbacks` says how many of those there were because
+    it was "failing", and how many because it was "behind", which beside a steady writer is in order.
     `index_choice` is how the largest part of the vector index was chosen, which may be a later one than the generation was sealed
     with; `live_recall` what real searches of the active generation find (None unless the setting `live_recall_share` is above 0
     and some were taken).
+    `query_cache` and `query_embeddings` say how the caches do, or are None where they are off; `memory` says how many bytes of
+    `memory_budget` each owner holds now. Both are the database's, for all its collections.
     """
 
     collection: str
@@ -363,6 +366,9 @@ class Stats(msgspec.Struct, frozen=True):
     fallbacks: dict[str, int] = {}
     index_choice: IndexChoice | None = None
     live_recall: LiveRecall | None = None
+    query_cache: CacheStats | None = None
+    query_embeddings: CacheStats | None = None
+    memory: dict[str, int] = {}
 
 
 def _set(value: msgspec.Struct, name: str, content: object) -> None:

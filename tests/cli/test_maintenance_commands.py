@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from outcrop import Collection, Stats
 from tests.damage import overwrite
 
 Cli = Callable[..., Result]
@@ -44,6 +45,27 @@ def test_stats_tell_the_last_write_and_the_journal(cli: Cli) -> None:
     found = json.loads(cli("stats", "rocks", "--json").stdout)
     assert (found["sequence"], found["index_lag"], found["degraded"]) == (1, 2, None)
     assert found["journal_bytes"] > 0
+
+
+@pytest.mark.usefixtures("rocks")
+def test_stats_tell_how_the_caches_do_and_who_holds_memory(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    stats = Collection.stats
+
+    def searched(collection: Collection) -> Stats:
+        for _ in range(4):
+            collection.search("granite", mode="lexical")
+        return stats(collection)
+
+    assert "query cache  nothing was asked yet, at most 200.0 MB" in cli("stats", "rocks").stdout
+    assert "query cache  off" in cli("stats", "rocks", env={"OUTCROP_QUERY_CACHE_SECONDS": "0"}).stdout
+    monkeypatch.setattr(Collection, "stats", searched)
+    shown = cli("stats", "rocks").stdout
+    assert "query cache  3 of 4 found (75.0%), 1 entry, " in shown
+    assert "embeddings   of queries: nothing was asked yet" in shown
+    assert "memory       query cache " in shown
+    found = json.loads(cli("stats", "rocks", "--json").stdout)
+    assert found["query_cache"]["hit_rate"] == 0.75
+    assert found["memory"]["query cache"] == found["query_cache"]["size_bytes"] > 0
 
 
 @pytest.mark.usefixtures("rocks")

@@ -15,8 +15,14 @@ LIMIT_SECONDS = 60.0
 
 
 def config(**overrides: Any) -> Config:
-    """Mode production, with little patience, so that a drill is short."""
-    given = {"background": False, "breaker_open_seconds": 0.2, "breaker_failures_max": 3, "lancedb_apply_seconds": 5.0}
+    """Mode production, with little patience, so that a drill is short, and without answers from memory."""
+    given = {
+        "background": False,
+        "query_cache_seconds": 0.0,
+        "breaker_open_seconds": 0.2,
+        "breaker_failures_max": 3,
+        "lancedb_apply_seconds": 5.0,
+    }
     return Config.production(**{**given, "lock_timeout_seconds": 20.0, **overrides})
 
 

@@ -53,6 +53,7 @@ class Searchable(Protocol):
         mode: SearchMode,
         candidates: int,
         fusion: Any,
+        cache: bool,
         generation: int | None,
     ) -> Iterable[FoundDocument]:
         """Hits, best first, at most one of a document."""
@@ -221,6 +222,7 @@ def _search(
         mode=mode,
         candidates=settings.candidates,
         fusion=settings.fusion,
+        cache=False,
         generation=settings.generation,
     )
     return tuple(

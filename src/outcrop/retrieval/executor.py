@@ -51,29 +51,40 @@ class Executor:
         self.reruns = ExactReruns(live_recall_share)
 
     def search(
-        self, generation: OpenGeneration, request: Request, degraded: Degraded | None, *, embed: Embed | None = None
+        self,
+        generation: OpenGeneration,
+        request: Request,
+        degraded: Degraded | None,
+        *,
+        index: IndexSnapshot | None = None,
+        embed: Embed | None = None,
     ) -> Hits:
-        """Run a checked request. `embed` stands in for `query_vector`. Raises what the embedder and the engine raise."""
+        """Run a checked request. `index` is a snapshot that was just taken, `embed` stands in for `query_vector`.
+
+        Raises what the embedder and the engine raise.
+        """
         with self._turns:
-            return self._search(generation, request, degraded, query_vector if embed is None else embed)
+            return self._search(generation, request, degraded, query_vector if embed is None else embed, index)
 
     def close(self) -> None:
         """Let the threads end."""
         self._threads.close()
         self.reruns.close()
 
-    def _search(self, generation: OpenGeneration, request: Request, degraded: Degraded | None, embed: Embed) -> Hits:
+    def _search(
+        self, generation: OpenGeneration, request: Request, degraded: Degraded | None, embed: Embed, index: IndexSnapshot | None
+    ) -> Hits:
         began = perf_counter()
         vector, embed_ms = embed(generation, request)
         for _ in range(_SNAPSHOTS_MAX):
-            index = generation.index.snapshot()
+            index = generation.index.snapshot() if index is None else index
             answer = partial(
                 self._answer, generation, request=request, vector=vector, degraded=degraded, began=began, embed_ms=embed_ms
             )
             try:
                 return self._in_turn(index, answer)
             except _Forgotten:  # it took minutes, and chunks that ended meanwhile were purged
-                continue
+                index = None
         raise Damaged(f"{generation.documents.path} lacks chunks that the index knows; run verify", path=generation.documents.path)
 
     def _in_turn(self, index: IndexSnapshot, answer: Callable[[IndexSnapshot], Hits]) -> Hits:

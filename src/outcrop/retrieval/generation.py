@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from threading import get_ident
 
+import msgspec
 import numpy as np
 
 from outcrop import forking
@@ -109,6 +111,12 @@ class OpenGeneration:
         check_probes(np.array([probe.vector for probe in self.manifest.probes], dtype=np.float32), found)
         self._embedder = found
         return found
+
+    @cached_property
+    def embedding_key(self) -> bytes:
+        """Tells what its embedder makes of a text from what any other does: the identity, the probe vectors, and the metric."""
+        about = self.manifest.recipe.embedder, self.manifest.recipe.metric, self.manifest.probes
+        return sha256(msgspec.msgpack.encode(about)).digest()
 
     @cached_property
     def analyzer(self) -> Analyzer:

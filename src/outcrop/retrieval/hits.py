@@ -97,7 +97,8 @@ class Hits(msgspec.Struct, frozen=True, eq=False):
 
     `generation` is the number of the generation that answered, `sequence` the last write it holds, `engine` the engine's name.
     `index_lag` counts writes that the index has accepted but does not show yet. `total_candidates` counts the different chunks
-    that the legs found before the cut. `warnings` are sentences for people.
+    that the legs found before the cut. `warnings` are sentences for people. `cached`: nothing was searched, because the same
+    search was answered before, from the same generation as of the same write; only `took_ms` is this call's own.
     """
 
     hits: tuple[Hit, ...]
@@ -111,6 +112,7 @@ class Hits(msgspec.Struct, frozen=True, eq=False):
     index_lag: int
     total_candidates: int
     warnings: tuple[str, ...]
+    cached: bool = False
 
     def __len__(self) -> int:
         return len(self.hits)

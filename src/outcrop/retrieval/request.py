@@ -23,7 +23,8 @@ _FUSION = Fusion()
 
 
 class Request(msgspec.Struct, frozen=True, eq=False):
-    """One search. `vector` is float32 of shape (dimension,), of length 1 for cosine; None if the query is to be embedded."""
+    """One search. `query` has no white space around it. `vector` is float32 of shape (dimension,), of length 1 for cosine; None if
+    the query is to be embedded."""
 
     query: str
     vector: NDArray[np.float32] | None
@@ -95,7 +96,8 @@ def _checked_query(query: str | None) -> str:
             f"the query has {len(query)} characters; the limit is {_QUERY_CHARACTERS_MAX}. Search with a passage of it.",
             parameter="query",
         )
-    return query.encode(errors="replace").decode() if not query.isascii() else query
+    text = query.strip()  # for every leg, so that the same answer is kept for both
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _checked_vector(vector: ArrayLike, recipe: Recipe) -> NDArray[np.float32]:
@@ -131,7 +133,7 @@ def _as_float32(vector: ArrayLike) -> NDArray[np.float32]:
 def _mode(asked: str | None, text: str, recipe: Recipe, *, vector_given: bool) -> tuple[SearchMode, tuple[str, ...]]:
     if asked is not None and asked not in _MODES:
         raise InvalidQuery(f"mode {asked!r} is unknown; use 'lexical', 'vector' or 'hybrid'", parameter="mode")
-    has_text = bool(text.strip())
+    has_text = bool(text)
     can_embed = recipe.embedder is not None and has_text
     if not has_text and not vector_given:
         raise InvalidQuery("the query is empty: give a query, a vector or both", parameter="query")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
 from rich.text import Text
 
-from outcrop import Document, LiveRecall, ServingStats, Stats
+from outcrop import CacheStats, Document, LiveRecall, ServingStats, Stats
 from outcrop.surfaces.cli import exit_codes
 from outcrop.surfaces.cli.arguments import AsJson, CollectionName, Where, filter_of
 from outcrop.surfaces.cli.program import invocation
@@ -49,6 +49,9 @@ def stats(context: typer.Context, collection: CollectionName, json: AsJson = Fal
         ("LanceDB", None if found.serving is None else plain(_serving(found.serving), one_line=True)),
         ("answers", _answers(found) if found.answers else None),
         ("live recall", None if found.live_recall is None else _live_recall(found.live_recall)),
+        ("query cache", _cache(found.query_cache)),
+        ("embeddings", f"of queries: {_cache(found.query_embeddings)}"),
+        ("memory", _memory(found.memory)),
     ]
     show(facts(rows))
     if found.degraded is not None:
@@ -124,6 +127,20 @@ def _live_recall(live: LiveRecall) -> str:
     if live.recall is None:
         return "nothing measured yet"
     return f"recall@{live.k} {live.recall:.3f} of {counted(live.searches, 'search', 'searches')}, lowest {live.lowest:.2f}"
+
+
+def _cache(found: CacheStats | None) -> str:
+    if found is None:
+        return "off"
+    if found.hit_rate is None:
+        return f"nothing was asked yet, at most {size(found.size_bytes_max)}"
+    held = f"{counted(found.entries, 'entry', 'entries')}, {size(found.size_bytes)} of {size(found.size_bytes_max)}"
+    return f"{found.hits:,} of {found.hits + found.misses:,} found ({found.hit_rate:.1%}), {held}"
+
+
+def _memory(by_owner: Mapping[str, int]) -> str | None:
+    held = [f"{owner} {size(size_bytes)}" for owner, size_bytes in by_owner.items() if size_bytes]
+    return ", ".join(held) if held else None
 
 
 def _fields(found: Stats) -> str:

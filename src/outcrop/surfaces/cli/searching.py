@@ -106,6 +106,7 @@ def as_object(query: str, hits: Hits) -> dict[str, object]:
         "index_lag",
         "total_candidates",
         "warnings",
+        "cached",
     )
     about = {name: msgspec.to_builtins(getattr(hits, name)) for name in names}
     return {"query": query, **about, "hits": hits.to_dicts()}
@@ -145,9 +146,8 @@ def footer(hits: Hits) -> str:
     ]
     found = f"{len(hits)} of {hits.total_candidates} candidates"
     lag = f", {counted(hits.index_lag, 'chunk')} not in the index yet" if hits.index_lag else ""
-    return (
-        f"generation {hits.generation}, engine {hits.engine}, {hits.mode}, {found}{lag}, {took.total:.1f} ms ({', '.join(steps)})"
-    )
+    how = "from the cache" if hits.cached else ", ".join(steps)
+    return f"generation {hits.generation}, engine {hits.engine}, {hits.mode}, {found}{lag}, {took.total:.1f} ms ({how})"
 
 
 def _shown(hit: Hit, *, full: bool) -> RenderableType:
