@@ -11,11 +11,17 @@ MVP_EXTRAS := static,minilm,openai,arrow,pandas,html,zstd,eval,dev
 MVP_PART := tests/test_without_lancedb.py tests/test_search.py tests/test_config.py tests/builds tests/writes tests/cli \
   tests/engines/test_builtin_conformance.py tests/engines/test_lancedb_availability.py
 
+# The peers that Outcrop is compared with, apart from everything else: some pin what others need newer.
+BENCH_VENV := .venv-bench
+BENCH_READY := $(BENCH_VENV)/.ready
+BENCH_EXTRAS := static,zstd,arrow,lancedb,eval
+BENCH := $(BENCH_VENV)/bin/python -m benchmarks
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-mvp crash stress compat lint lint-workflows format bench docs eval wheel clean
+.PHONY: help demo test test-mvp crash stress compat lint lint-workflows format bench bench-full bench-check bench-1m docs eval wheel clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 demo: $(READY) ## build, search, promote and roll back a collection made of this project's own documentation
 	@$(BIN)/outcrop demo
@@ -54,8 +60,22 @@ format: $(READY) ## rewrite the files in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only --quiet .
 
-bench: $(READY) ## measure against the raw libraries and the peers in the same run
-	$(BIN)/python -m benchmarks.run $(ARGS)
+bench: $(BENCH_READY) ## compare with the peers and the raw libraries side by side, and write the page (about a quarter of an hour)
+	$(BENCH).peers $(ARGS)
+	$(BENCH).render build/bench/peers.json
+
+bench-full: $(BENCH_READY) ## every benchmark: the peers, recall over latency, and what Outcrop's own parts cost (more than an hour)
+	$(BENCH).peers $(ARGS)
+	$(BENCH).curves $(ARGS)
+	$(BENCH).render build/bench/peers.json build/bench/curves.json
+	$(BENCH).run $(ARGS)
+
+bench-check: $(READY) ## fail if the ratios to the raw libraries are worse than the committed ones; ARGS=--quick takes under a minute
+	$(BIN)/python -m benchmarks.check $(ARGS)
+
+bench-1m: $(READY) ## build, resume and search a million chunks, and measure it (half an hour)
+	$(BIN)/python -m benchmarks.million --interrupt 60 $(ARGS)
+	$(BIN)/python -m benchmarks.render build/bench/million.json
 
 docs: $(READY) ## run the documentation's examples and check its links
 	$(BIN)/python -m pytest -q tests/test_docs.py $(ARGS)
@@ -69,19 +89,22 @@ wheel: $(READY) ## build the wheel and the source distribution into dist/
 clean: ## remove the virtual environment, caches and build results
 	rm -rf $(VENV) dist build .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-# Set up once; again when a dependency changes. $(call set_up,folder,extras)
+# Set up once; again when a dependency changes. $(call set_up,folder,extras,constraints,more for pip)
 define set_up
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "Outcrop needs Python 3.11 or later; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(1)/bin/python || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "'$(PYTHON)' cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@test -x $(1)/bin/python || { echo "Setting up $(1) (once, a few minutes on a slow line)"; $(PYTHON) -m venv $(1); }
-	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(2)]'
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(3) $(4) --editable '.[$(2)]'
 	@touch $@
 endef
 
 $(READY): pyproject.toml constraints.txt
-	$(call set_up,$(VENV),$(EXTRAS))
+	$(call set_up,$(VENV),$(EXTRAS),constraints.txt)
 
 $(MVP_READY): pyproject.toml constraints.txt
-	$(call set_up,$(MVP_VENV),$(MVP_EXTRAS))
+	$(call set_up,$(MVP_VENV),$(MVP_EXTRAS),constraints.txt)
+
+$(BENCH_READY): pyproject.toml benchmarks/requirements.txt
+	$(call set_up,$(BENCH_VENV),$(BENCH_EXTRAS),benchmarks/requirements.txt,--requirement benchmarks/requirements.txt)

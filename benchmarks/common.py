@@ -160,6 +160,14 @@ def embedder_of(generation: GenerationInfo) -> Embedder:
     return found
 
 
+def embedder_named(spec: str) -> Embedder:
+    """An embedder by its name, such as "static"."""
+    found = resolve(spec)
+    if found is None:
+        raise SystemExit(f"there is no embedder {spec!r}: pip install 'outcrop[{spec}]'")
+    return found
+
+
 def interleaved_ms(runs: Mapping[str, Callable[[int], object]], count: int, *, warm_up: int, seed: int) -> dict[str, np.ndarray]:
     """Milliseconds of every run on every query: float64 of shape (count,) each.
 
@@ -216,16 +224,25 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def environment() -> dict[str, Any]:
-    """The machine and the versions that a number depends on."""
+def environment(packages: Sequence[str] = _PACKAGES) -> dict[str, Any]:
+    """The machine, the versions and the command that a number depends on."""
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "versions": {name: _version(name) for name in packages},
+        "command": _command(),
     }
+
+
+def write_json(path: Path, found: object) -> None:
+    """Write a result down for people and programs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    print(f"  written: {path}", file=sys.stderr, flush=True)
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -292,6 +309,15 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor()
+
+
+def _command() -> str:
+    """What was run, without the folders of this machine."""
+    spec = sys.modules["__main__"].__spec__
+    module = "benchmarks" if spec is None else spec.name.removesuffix(".__main__")
+    words = iter(sys.argv[1:])
+    kept = [word for word in words if word not in ("--data", "--cache") or next(words, None) is None]
+    return " ".join(["python", "-m", module, *kept])
 
 
 def _version(package: str) -> str | None:

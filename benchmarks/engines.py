@@ -34,6 +34,7 @@ from benchmarks.common import (
     Target,
     active_generation,
     documents,
+    embedder_named,
     interleaved_ms,
     peak_memory_bytes,
     queries,
@@ -41,8 +42,7 @@ from benchmarks.common import (
     settings,
 )
 from benchmarks.raw_lance import Chosen, RawLance, build, searched_text
-from outcrop import Config, Embedder, files
-from outcrop.embedding import resolve
+from outcrop import Config, files
 from outcrop.engines.lancedb import LanceEngine
 
 COUNT_MAX = 100_000
@@ -91,14 +91,6 @@ def count(chosen: Settings) -> int:
 def query_count(chosen: Settings) -> int:
     """How many queries."""
     return 100 if chosen.quick else 400
-
-
-def embedder_used() -> Embedder:
-    """The embedder of all sides."""
-    found = resolve("static")
-    if found is None:
-        raise SystemExit("this benchmark needs the embedder static: pip install 'outcrop[static]'")
-    return found
 
 
 def searches(side: str, folder: Path, held: ExitStack) -> dict[str, Search]:
@@ -154,7 +146,7 @@ def _turns(chosen: Settings, folder: Path, sides: Sequence[str]) -> tuple[dict[s
 
 
 def _asked(chosen: Settings) -> tuple[list[str], list[NDArray[np.float32]]]:
-    embedder = embedder_used()
+    embedder = embedder_named("static")
     pairs = [(text, embedder.embed_query(text)) for text in queries(chosen, query_count(chosen))]
     kept = [(text, vector / np.linalg.norm(vector)) for text, vector in pairs if np.any(vector)]
     return [text for text, _ in kept], [vector for _, vector in kept]
@@ -167,7 +159,7 @@ def _recall(chosen: Settings, found: Mapping[str, list[Any]]) -> dict[str, float
     for number, document in enumerate(documents(chosen, count(chosen))):
         rows[document.id] = number
         texts.append(searched_text(document))
-    stored = embedder_used().embed_documents(texts)
+    stored = embedder_named("static").embed_documents(texts)
     stored /= np.maximum(np.linalg.norm(stored, axis=1, keepdims=True), 1e-12)
     hits = dict.fromkeys(found, 0)
     _, vectors = _asked(chosen)
@@ -223,7 +215,7 @@ def _built(chosen: Settings, side: str, folder: Path) -> dict[str, Any]:
     if side == RAW:
         same = chosen_index(folder)
         began = time.perf_counter()
-        build(folder / RAW, documents(chosen, count(chosen)), embedder_used(), same)
+        build(folder / RAW, documents(chosen, count(chosen)), embedder_named("static"), same)
         seconds, size_bytes = time.perf_counter() - began, files.size_bytes(folder / RAW)
         described = f"{same.kind} {same.parameters}"
     else:

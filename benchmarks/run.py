@@ -6,13 +6,10 @@ Run: python -m benchmarks.run [--quick] [--only latency,build]
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
-import msgspec
-
 from benchmarks import build, engines, latency, memory, opening, promotion, recall, throughput, writes
-from benchmarks.common import Result, Settings, environment, settings
+from benchmarks.common import Result, Settings, environment, settings, write_json
 
 BENCHMARKS: dict[str, Callable[[Settings], Result]] = {
     "latency": latency.measure,
@@ -44,12 +41,7 @@ def main() -> None:
 
 
 def _write(chosen: Settings, results: dict[str, Result]) -> None:
-    path = chosen.cache / "results.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    command = ["python", "-m", "benchmarks.run", *sys.argv[1:]]
-    found = {"environment": environment(), "command": " ".join(command), "seed": chosen.seed, "results": results}
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
-    print(f"written: {path}", file=sys.stderr)
+    write_json(chosen.cache / "results.json", {"environment": environment(), "seed": chosen.seed, "results": results})
 
 
 if __name__ == "__main__":
