@@ -97,9 +97,9 @@ def _runs(collection: Collection, chosen: Settings) -> tuple[dict[str, Callable[
 
     return {
         "raw, one after the other": raw,
-        "Outcrop lexical": lambda number: collection.search(texts[number], mode="lexical"),
-        "Outcrop vector": lambda number: collection.search(vector=vectors[number], mode="vector"),
-        _HYBRID: lambda number: collection.search(texts[number], vector=vectors[number], mode="hybrid"),
+        "Outcrop lexical": lambda number: collection.search(texts[number], mode="lexical", cache=False),
+        "Outcrop vector": lambda number: collection.search(vector=vectors[number], mode="vector", cache=False),
+        _HYBRID: lambda number: collection.search(texts[number], vector=vectors[number], mode="hybrid", cache=False),
     }, len(texts)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from benchmarks.peers.protocol import Corpus, K, Query, Rows
 from outcrop import Config, Document
 
 _NAME = "rows"
-_UNCACHED: dict[str, Any] = {"cache": False} if "cache" in inspect.signature(outcrop.Collection.search).parameters else {}
 
 
 class Side:
@@ -55,7 +53,7 @@ class Side:
 
     def _found(self, query: Query, mode: str, candidates: int, *, k: int = K, **more: Any) -> list[int]:
         where = None if query.below is None else f"bucket < {query.below}"
-        hits = self._collection.search(query.text, k=k, mode=mode, candidates=candidates, where=where, **_UNCACHED, **more)
+        hits = self._collection.search(query.text, k=k, mode=mode, candidates=candidates, where=where, cache=False, **more)
         return [int(hit.document_id) for hit in hits]
 
 

@@ -64,7 +64,7 @@ class Executor:
         Raises what the embedder and the engine raise.
         """
         with self._turns:
-            return self._search(generation, request, degraded, query_vector if embed is None else embed, index)
+            return self._search(generation, request, degraded, embed=query_vector if embed is None else embed, index=index)
 
     def close(self) -> None:
         """Let the threads end."""
@@ -72,7 +72,7 @@ class Executor:
         self.reruns.close()
 
     def _search(
-        self, generation: OpenGeneration, request: Request, degraded: Degraded | None, embed: Embed, index: IndexSnapshot | None
+        self, generation: OpenGeneration, request: Request, degraded: Degraded | None, *, embed: Embed, index: IndexSnapshot | None
     ) -> Hits:
         began = perf_counter()
         vector, embed_ms = embed(generation, request)
