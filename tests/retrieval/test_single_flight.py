@@ -36,7 +36,7 @@ class Work:
 def waiters_of(flights: SingleFlight[int], key: bytes, wanted: int) -> None:
     """Return when so many threads wait for the flight."""
     deadline = time.monotonic() + LIMIT_SECONDS
-    while len(flights._flights[key].ended._cond._waiters) < wanted:  # type: ignore[attr-defined]
+    while wanted and len(flights._flights[key].awaited()._cond._waiters) < wanted:  # type: ignore[attr-defined]
         assert time.monotonic() < deadline
         time.sleep(0.001)
 

@@ -29,12 +29,12 @@ class SingleFlight(Generic[_T]):
         """
         with self._lock:
             flight = self._flights.get(key)
-            leads = flight is None
+            ended = None if flight is None else flight.awaited()
             if flight is None:
                 flight = self._flights[key] = _Flight()
-        if leads:
+        if ended is None:
             return self._led(key, flight, work), True
-        if not flight.ended.wait(self._waited_seconds_max):
+        if not ended.wait(self._waited_seconds_max):
             self._end(key, flight)
         return (flight.results[0], False) if flight.results else (work(), True)
 
@@ -56,17 +56,24 @@ class SingleFlight(Generic[_T]):
             if self._flights.get(key) is not flight:  # ended by one who had waited too long, or in a child
                 return
             del self._flights[key]
-        flight.ended.set()
+        if flight.ended is not None:  # nobody begins to wait any more
+            flight.ended.set()
 
     def _begin_child(self) -> None:
         self._flights = {}
 
 
 class _Flight(Generic[_T]):
-    """Work that goes on; `results` holds what it gave, and stays empty if it failed."""
+    """Work that goes on; `results` holds what it gave, and stays empty if it failed. Nearly always nobody waits for it."""
 
     __slots__ = ("ended", "results")
 
     def __init__(self) -> None:
-        self.ended = threading.Event()
+        self.ended: threading.Event | None = None
         self.results: list[_T] = []
+
+    def awaited(self) -> threading.Event:
+        """What to wait for. To be called by one at a time."""
+        if self.ended is None:
+            self.ended = threading.Event()
+        return self.ended
