@@ -79,6 +79,17 @@ def sync_folder(path: Path) -> None:
             os.close(descriptor)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or folder. Raises `StorageFailed` where the operating system does not say."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise storage_failed(path, error) from error
+    return True
+
+
 def file_fact(path: Path, base: Path) -> FileFact:
     """Size and SHA-256 of a file, with its path relative to `base`."""
     with storage_errors(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import outcrop
 from outcrop import Config
 from outcrop.engines.lancedb import LanceEngine, location
+from outcrop.engines.lancedb.building import Building
 from outcrop.errors import OutcropError
 from tests.engines import stores
 from tests.engines.stores import Store
@@ -132,6 +134,36 @@ def test_a_table_that_is_built_anew_goes_to_where_the_configuration_says(tmp_pat
         recovers(other)
         assert found(other, "basalt", mode="lexical") == found(collection, "basalt", mode="lexical") == {"d100", "d101", "d102"}
         assert len(tables(tmp_path / "two")) == 1
+
+
+def no_seal(_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("lies_in", ["shared", None])
+@pytest.mark.parametrize("goes_to", ["a file/tables", "another", None])
+def test_a_repair_that_fails_leaves_the_index_that_works(
+    tmp_path: Path, lies_in: str | None, goes_to: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a file").touch()
+    with opened(tmp_path / "kb", config(lancedb_uri=None if lies_in is None else str(tmp_path / lies_in))) as collection:
+        assert answered_by(collection) == "lancedb"
+        before = location.of(generation(tmp_path / "kb")).uri
+    with opened(tmp_path / "kb", config(lancedb_uri=None if goes_to is None else str(tmp_path / goes_to))) as collection:
+        recovers(collection)
+        with monkeypatch.context() as broken:
+            broken.setattr(Building, "seal", no_seal)
+            with pytest.raises(OSError, match=r"Not a directory|No space left"):
+                collection.repair()
+        assert location.of(generation(tmp_path / "kb")).uri == before
+        assert [path.name for path in generation(tmp_path / "kb").glob("*lancedb*")] == ["lancedb"]
+        assert tables(tmp_path / "another") == []
+        recovers(collection)
+        collection.upsert(rocks(3, "basalt", begin=100))
+        recovers(collection)
+        assert len(found(collection, "basalt", mode="lexical")) == 3
+        assert len(found(collection, "granite", mode="lexical")) == 30
+        assert all(one.healthy for one in collection.verify())
 
 
 def test_a_build_that_failed_leaves_no_table_elsewhere(tmp_path: Path) -> None:

@@ -58,18 +58,27 @@ def caught_up(index: GenerationIndex, rows: Rows) -> bool:
 
 
 def rebuilt(engine: Engine, recipe: Recipe, directory: Path, rows: Rows) -> None:
-    """Build the engine's index anew from the living rows, in the place of what is there."""
+    """Build the engine's index anew from the living rows, in the place of what is there.
+
+    That goes when the new one is whole; if there comes to be none, it is put back.
+    """
     folder = directory / engine.name
-    with files.storage_errors(folder):
-        if folder.exists():
-            folder.rename(directory / f".{engine.name}-{uuid4().hex[:8]}")
+    _remove_what_lies_aside(engine, directory)
+    before = _put_aside(folder)
     try:
-        engine.drop(directory)
-    except OutcropError as error:  # what was put aside says where it lies, to whoever tries again
-        _log.warning("what was the index in %s before stays for now: %s", directory, error)
-    else:
-        for left in directory.glob(f".{engine.name}-*"):  # of now, or by a crash
-            shutil.rmtree(left, ignore_errors=True)
+        _build(engine, recipe, directory, rows)
+    except BaseException:
+        failed = _put_aside(folder)
+        if before is not None:
+            with files.storage_errors(folder):
+                before.rename(folder)
+        if failed is not None:
+            _remove(engine, failed)
+        raise
+    _remove_what_lies_aside(engine, directory)
+
+
+def _build(engine: Engine, recipe: Recipe, directory: Path, rows: Rows) -> None:
     index = engine.create(recipe, directory)
     try:
         for page in _living(rows):
@@ -79,6 +88,29 @@ def rebuilt(engine: Engine, recipe: Recipe, directory: Path, rows: Rows) -> None
         index.seal()
     finally:
         index.close()
+
+
+def _put_aside(folder: Path) -> Path | None:
+    """Rename the folder of an index, if it is there, so that nobody finds it; where it lies now."""
+    with files.storage_errors(folder):
+        if not folder.exists():
+            return None
+        return folder.rename(folder.with_name(f".{folder.name}-{uuid4().hex[:8]}"))
+
+
+def _remove_what_lies_aside(engine: Engine, directory: Path) -> None:
+    """Of now, or by a crash."""
+    for aside in directory.glob(f".{engine.name}-*"):
+        _remove(engine, aside)
+
+
+def _remove(engine: Engine, aside: Path) -> None:
+    try:
+        engine.drop(aside)
+    except OutcropError as error:  # what was put aside says where it lies, to whoever tries again
+        _log.warning("what was put aside as %s stays for now: %s", aside, error)
+    else:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _living(rows: Rows) -> Iterator[Sequence[Chunk]]:

@@ -175,8 +175,8 @@ def elsewhere(directory: Path) -> list[Place]:
 
 
 def noting(directory: Path) -> list[Path]:
-    """The folders in a generation's that say where a table lies."""
-    return [folder for folder in (directory / FOLDER, *directory.glob(f".{FOLDER}-*")) if (folder / _FILE).exists()]
+    """The folders in a generation's that say where a table lies; or the folder itself, if it is one of these, put aside."""
+    return [folder for folder in (directory, directory / FOLDER, *directory.glob(f".{FOLDER}-*")) if (folder / _FILE).exists()]
 
 
 def uri_elsewhere(directory: Path) -> str | None:
@@ -190,6 +190,8 @@ def uri_elsewhere(directory: Path) -> str | None:
 
 def remove(local: Path) -> None:
     """Remove a table from a folder outside of the generation's: what is known to be ours, and nothing else that lies there."""
+    if not files.is_there(local):
+        return
     with files.storage_errors(local), suppress(FileNotFoundError):
         shutil.rmtree(local / f"{TABLE}.lance")
     settling.forget(local)
