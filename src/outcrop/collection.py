@@ -27,6 +27,7 @@ from outcrop.builds.upkeep import Upkeep
 from outcrop.config import Config
 from outcrop.document_rules import checked_ids, checked_metadata
 from outcrop.embedding import Embedder, EmbeddingCache
+from outcrop.engines import registry
 from outcrop.engines.registry import Choice
 from outcrop.errors import Closed, Damaged, InvalidConfig, InvalidInput, NoActiveGeneration, ReadOnly
 from outcrop.files import size_bytes
@@ -460,7 +461,7 @@ class Collection:
         generations = self.generations()
         active = self.active
         held = serving = None
-        running = self._shared.choice.running
+        running = registry.running(self._shared.choice, self._shared.config)
         if active is not None:
             with pinned(self._pin(None)) as opened:
                 held = opened.index.stats()

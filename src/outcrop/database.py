@@ -123,7 +123,7 @@ class Database:
     @property
     def running(self) -> Running:
         """What really runs, and why if that is not what the mode asks for."""
-        return self._shared.choice.running
+        return registry.running(self._shared.choice, self._shared.config)
 
     @property
     def config(self) -> Config:

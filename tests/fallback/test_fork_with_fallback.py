@@ -85,9 +85,40 @@ with opened(Path(sys.argv[1])) as collection:
     recovers(collection)
     assert all(one.healthy for one in collection.verify())
 """
+UNTOLD = """
+from outcrop.engines.lancedb import library
+from outcrop.errors import EngineUnavailable
+def refused(do):
+    try:
+        do()
+    except EngineUnavailable as error:
+        return "was forked from one that had used LanceDB" in str(error) and "spawn" in error.remedy
+    return False
+kb = Path(sys.argv[1])
+with opened(kb):
+    pass
+with outcrop.open(kb, config=config()) as db:
+    collection = db.collection("rocks")
+    recovers(collection)
+    def in_child():
+        assert str(db.running) == f"built-in (fell back: LanceDB: {library.FORKED})", db.running
+        assert collection.stats().answers == {}
+        assert answered_by(collection) == "builtin"
+        assert collection.stats().answers == {"builtin": 1}
+        assert refused(collection.repair)
+        assert refused(lambda: outcrop.open(kb, config=Config.lancedb_test()))
+        with outcrop.open(kb, config=config()) as again:
+            assert str(again.running) == str(db.running)
+    forked(in_child)
+    assert str(db.running) == "LanceDB with built-in fallback"
+    assert answered_by(collection) == "lancedb"
+    assert all(one.healthy for one in collection.verify())
+"""
 
 
-@pytest.mark.parametrize("program", [HUNG, BUSY], ids=["while a call hangs", "beside a busy writer"])
+@pytest.mark.parametrize(
+    "program", [HUNG, BUSY, UNTOLD], ids=["while a call hangs", "beside a busy writer", "and says that LanceDB is not for it"]
+)
 def test_a_forked_child_goes_on(tmp_path: Path, program: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", BEGINNING + program, str(tmp_path / "kb")], capture_output=True, text=True, timeout=170, check=False

@@ -51,6 +51,15 @@ def choose(config: Config) -> Choice:
     return Choice(engine=LANCEDB, running=Running(engine=LANCEDB))
 
 
+def running(choice: Choice, config: Config) -> Running:
+    """What runs in this process of what was chosen: not LanceDB, if it was forked from one that had used that."""
+    if not config.use_lancedb or not library.is_forked():
+        return choice.running
+    if config.fallback_to_mvp:
+        return Running(engine=BUILTIN, reason=f"LanceDB: {library.FORKED}")
+    return Running(engine=LANCEDB, reason=library.FORKED)
+
+
 def engine(name: str, config: Config, *, directory: Path | None = None, read_only: bool = False) -> Engine:
     """The engine that a generation is made with, or, where it is in a `directory` already, opened with.
 
@@ -136,6 +145,8 @@ def availability(name: str, config: Config) -> Availability:
         return Availability(available=False, reason=f"there is no engine {name!r}", remedy=f"use one of: {', '.join(names())}")
     if config.mode == "mvp_only":
         return _NEVER_LOADED
+    if library.is_forked():
+        return _FORKED
     return LanceEngine().availability()
 
 
@@ -183,7 +194,7 @@ def _lancedb_of(name: str, config: Config, directory: Path | None) -> Engine:
         remedy = f"outcrop repair {collection} --generation {number}"
         reason = f"generation {number} has no LanceDB index; {remedy} builds it"
         raise NoIndex(reason, engine=LANCEDB, reason=reason, remedy=remedy)
-    found = _FORKED if library.is_forked() else availability(LANCEDB, config)
+    found = availability(LANCEDB, config)
     if not found.available:
         raise _unavailable(LANCEDB, found)
     return _lancedb(config)

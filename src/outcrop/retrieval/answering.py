@@ -12,10 +12,14 @@ from outcrop.model import Degraded, Running, ServingStats
 
 
 class Answers:
-    """Counts answers by engine, in this process. Safe to use from many threads."""
+    """Counts answers by engine, in this process; a forked child begins anew. Safe to use from many threads."""
 
     def __init__(self) -> None:
         self._lock = forking.lock()
+        self._begin()
+        forking.in_child(self, Answers._begin)
+
+    def _begin(self) -> None:
         self._counts: Counter[str] = Counter()
         self._fallbacks: Counter[str] = Counter()
 
