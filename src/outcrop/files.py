@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -118,12 +118,11 @@ def sha256(path: Path) -> str:
 def size_bytes(folder: Path) -> int:
     """The bytes of all files below a folder; files that vanish meanwhile count nothing."""
     total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(parent, name)).st_size
-            except FileNotFoundError:
-                continue
+    with storage_errors(folder):
+        for parent, _, names in os.walk(folder):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    total += os.lstat(os.path.join(parent, name)).st_size
     return total
 
 

@@ -16,7 +16,9 @@ import outcrop
 from outcrop import Config
 from outcrop.engines.lancedb import LanceEngine, location
 from outcrop.engines.lancedb.building import Building
-from outcrop.errors import OutcropError
+from outcrop.engines.protocol import Availability
+from outcrop.errors import OutcropError, StorageFailed
+from outcrop.generations.manifest import required
 from tests.engines import stores
 from tests.engines.stores import Store
 from tests.fallback.drilling import answered_by, config, eventually, found, generation, opened, recovers, rocks
@@ -226,6 +228,63 @@ def test_a_missing_table_elsewhere_is_built_anew(tmp_path: Path) -> None:
     with opened(tmp_path / "kb", at(tmp_path / "shared")) as collection:
         recovers(collection)
         assert len(found(collection, "granite", mode="lexical")) == 30
+
+
+@pytest.mark.parametrize("stands_in", ["a file", "a link to itself"])
+def test_while_the_folder_of_tables_cannot_be_read_everything_else_goes_on(
+    tmp_path: Path, stands_in: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared, gone = tmp_path / "shared", tmp_path / "gone"
+    with opened(tmp_path / "kb", at(shared, **NOTHING_KEPT)) as collection:
+        assert answered_by(collection) == "lancedb"
+        shared.rename(gone)
+        if stands_in == "a file":
+            shared.touch()
+        else:
+            shared.symlink_to(shared)
+        assert len(found(collection, "granite", mode="lexical")) == 30
+        collection.upsert(rocks(3, "basalt", begin=100))
+        assert len(found(collection, "basalt", mode="lexical")) == 3
+        assert all(one.healthy for one in collection.verify())
+        assert "the LanceDB index was not verified" in caplog.text
+        collection.build([*rocks(30, "slate"), *rocks(3, "basalt", begin=100)], promote=True)
+        assert answered_by(collection, "slate") == "builtin"
+        collection.optimize()
+        collection.gc()
+        with pytest.raises(StorageFailed, match=r"shared"):
+            collection.repair()
+        shared.unlink()
+        gone.rename(shared)
+        recovers(collection)
+        assert len(found(collection, "basalt", mode="lexical")) == 3
+
+
+@pytest.mark.parametrize("stands_in", ["a file", "a link to itself"])
+def test_a_folder_of_tables_that_cannot_be_read_is_no_damage(tmp_path: Path, stands_in: str) -> None:
+    shared = tmp_path / "shared"
+    with opened(tmp_path / "kb", at(shared)):
+        pass
+    shared.rename(tmp_path / "gone")
+    if stands_in == "a file":
+        shared.touch()
+    else:
+        shared.symlink_to(shared)
+    recipe = required(generation(tmp_path / "kb")).recipe
+    for look in (LanceEngine().open, LanceEngine().verify):
+        with pytest.raises(StorageFailed, match="shared"):
+            look(recipe, generation(tmp_path / "kb"))
+
+
+def test_verify_says_that_lancedb_was_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(tmp_path / "kb"):
+        pass
+    lacking = Availability(available=False, reason="not installed", remedy="install it")
+    monkeypatch.setattr(LanceEngine, "availability", lambda _: lacking)
+    with opened(tmp_path / "kb") as collection:
+        assert all(one.healthy for one in collection.verify())
+    assert "the LanceDB index was not verified: the engine 'lancedb' cannot be used: not installed" in caplog.text
 
 
 def test_other_files_beside_a_table_are_never_removed(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from outcrop.engines.absorb_lock import alone
-from outcrop.engines.fallback.index import LOCK, FallbackIndex, Policy
+from outcrop.engines.fallback.index import LOCK, FallbackIndex, Policy, said_by
+from outcrop.engines.fallback.leading import NoIndex
 from outcrop.engines.protocol import Availability, Engine, GenerationIndex
-from outcrop.errors import Damaged, EngineUnavailable, OutcropError, Repairable, StorageFailed
+from outcrop.errors import Damaged, EngineUnavailable, OutcropError, Repairable
 from outcrop.model import Capabilities, Recipe
 
 __all__ = ["FallbackEngine", "Policy"]
@@ -64,7 +65,10 @@ class FallbackEngine:
         return index
 
     def verify(self, recipe: Recipe, directory: Path) -> None:
-        """Verify both. What the first engine has can be built anew from the rows: damage there is `Repairable`."""
+        """Verify both. What the first engine has can be built anew from the rows: damage there is `Repairable`.
+
+        If it has an index that cannot be looked at, that is logged.
+        """
         self._second.verify(recipe, directory)
         try:
             with alone(directory / LOCK, _VERIFY_WAITS_SECONDS) as undisturbed:
@@ -72,16 +76,16 @@ class FallbackEngine:
                     self._first().verify(recipe, directory)
                 else:  # half of an index would be called damaged
                     _log.warning("%s: the LanceDB index was not verified: it is being brought up to date", directory.name)
-        except EngineUnavailable:
+        except NoIndex:
             return
-        except StorageFailed as error:  # nothing is known of it then, and it does not answer either
-            _log.warning("%s: the LanceDB index was not verified: %s", directory.name, error.message)
         except Damaged as error:
             raise Repairable(
                 f"{error.message.rstrip('.')}. The built-in index is as it was written, and serves where there is a fallback;"
                 " outcrop repair builds the LanceDB index anew from the documents.",
                 path=error.values.get("path"),
             ) from error
+        except Exception as error:  # noqa: BLE001 - nothing is known of it then, and it does not answer either
+            _log.warning("%s: the LanceDB index was not verified: %s", directory.name, said_by(error))
 
     def drop(self, directory: Path) -> None:
         """Remove what either engine keeps elsewhere."""

@@ -216,7 +216,7 @@ class FallbackIndex:
             return None, self._first.doing
         except Exception as error:  # noqa: BLE001 - see the module
             self._fails_to_follow = self._first.suspect = True
-            self._failed(reason := _message(error), at_once=_hangs(error))
+            self._failed(reason := said_by(error), at_once=_hangs(error))
             self._follower.ask()
             return None, reason
         self._marker = found.sequence
@@ -236,10 +236,10 @@ class FallbackIndex:
             self._breaker.succeeded()
             return None
         self._check_open()
-        if not isinstance(error, Closed) and self._failed(_message(error), at_once=_hangs(error)):  # else it is being opened anew
+        if not isinstance(error, Closed) and self._failed(said_by(error), at_once=_hangs(error)):  # else it is being opened anew
             self._first.suspect = True
             self._follower.ask()
-        return self._degraded(_message(error))
+        return self._degraded(said_by(error))
 
     def _failed(self, reason: str, *, at_once: bool = False) -> bool:
         return False if self._closed else self._breaker.failed(reason, at_once=at_once)
@@ -261,7 +261,7 @@ class FallbackIndex:
             if isinstance(error, NoIndex):
                 self._breaker.absent(error.message)
             else:
-                self._failed(_message(error), at_once=True)
+                self._failed(said_by(error), at_once=True)
             self._first.let_go()
         finally:
             self._first.looked_at.set()
@@ -366,7 +366,7 @@ class FallbackIndex:
         try:
             yield noted
         except Exception as error:  # noqa: BLE001 - see the module
-            noted.append(_message(error))
+            noted.append(said_by(error))
             self._failed(noted[0])
 
 
@@ -375,6 +375,7 @@ def _hangs(error: Exception) -> bool:
     return isinstance(error, StorageFailed) and error.errno_name == "ETIMEDOUT"
 
 
-def _message(error: Exception) -> str:
+def said_by(error: Exception) -> str:
+    """What an error says, be it one of ours or a foreign one."""
     text = getattr(error, "message", None)
     return text if isinstance(text, str) else f"{type(error).__name__}: {error}"

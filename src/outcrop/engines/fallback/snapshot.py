@@ -119,7 +119,7 @@ class First:
         except Exception as error:
             message = error.message if isinstance(error, OutcropError) else f"{type(error).__name__}: {error}"
             if self._failure is None:  # else the other leg has told
-                self._failure = Degraded(reason=message, since=now_utc())
+                self._failure = Degraded(reason=f"LanceDB: {message}", since=now_utc())  # the other leg may see it
                 self._failure = self._told(error) or self._failure
             if self._second_serves:
                 raise Failover(Second(self._second, self._failure)) from error

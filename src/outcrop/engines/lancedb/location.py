@@ -83,14 +83,16 @@ class Place(msgspec.Struct, frozen=True):
 
     def is_missing(self) -> bool:
         """Whether there is no table for sure, without asking LanceDB."""
-        return self.local is not None and not (self.local / _VERSIONS).is_dir()
+        return self.local is not None and not files.is_there(self.local / _VERSIONS)
 
     def signature(self) -> int:
         """What changes with every change of the table, by whatever process, in ns. Raises `Damaged` if there is no table."""
         try:
             return self.signed.stat().st_mtime_ns
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise Damaged(f"the table in {self} is missing; restore the folder or roll back", path=self.path) from error
+        except OSError as error:
+            raise files.storage_failed(self.signed, error) from error
 
     def identity(self) -> str:
         """Tells the table that the generation has now from one that it had before, whose versions have the same numbers."""
@@ -101,7 +103,9 @@ class Place(msgspec.Struct, frozen=True):
             return (self.folder / _IDENTITY).read_text(encoding="utf-8")
         except FileNotFoundError:
             return ""
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise files.storage_failed(self.folder / _IDENTITY, error) from error
+        except ValueError as error:
             raise Damaged(f"{self.folder / _IDENTITY} cannot be read: {error}", path=self.folder) from error
 
     def begin(self) -> None:
@@ -176,7 +180,7 @@ def elsewhere(directory: Path) -> list[Place]:
 
 def noting(directory: Path) -> list[Path]:
     """The folders in a generation's that say where a table lies; or the folder itself, if it is one of these, put aside."""
-    return [folder for folder in (directory, directory / FOLDER, *directory.glob(f".{FOLDER}-*")) if (folder / _FILE).exists()]
+    return [folder for folder in (directory, directory / FOLDER, *directory.glob(f".{FOLDER}-*")) if files.is_there(folder / _FILE)]
 
 
 def uri_elsewhere(directory: Path) -> str | None:

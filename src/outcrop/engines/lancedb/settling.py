@@ -21,7 +21,7 @@ from pathlib import Path
 from outcrop import files
 from outcrop.documents import FileFact
 from outcrop.engines.absorb_lock import alone
-from outcrop.errors import CollectionLocked, Damaged
+from outcrop.errors import CollectionLocked, Damaged, StorageFailed
 
 _LIST, _CLEANING, _BOOT = "written", "cleaning", "boot"
 _HINT = "latest_version_hint.json"
@@ -83,7 +83,7 @@ def cleaning(folder: Path) -> Iterator[None]:
     files.sync_folder(folder)
     yield
     settle(folder)
-    kept = [fact for fact in _listed(folder) if (folder / fact.path).exists()]
+    kept = [fact for fact in _listed(folder) if files.is_there(folder / fact.path)]
     files.write_atomically(folder / _LIST, b"".join(_line(fact) for fact in kept))
     with files.storage_errors(sign):
         sign.unlink()
@@ -101,8 +101,11 @@ def check_sizes(folder: Path) -> None:
     for fact in _listed(folder):
         path = folder / fact.path
         try:
-            found = path.stat().st_size
-        except OSError as error:
+            with files.storage_errors(path):
+                found = path.stat().st_size
+        except StorageFailed as error:
+            if files.is_there(path):
+                raise
             if _is_missed(folder, fact):
                 raise Damaged(f"{path} is missing", path=path) from error
             continue
@@ -116,13 +119,13 @@ def check_content(folder: Path) -> None:
         try:
             files.check_file(folder, fact)
         except Damaged:
-            if (folder / fact.path).exists() or _is_missed(folder, fact):
+            if files.is_there(folder / fact.path) or _is_missed(folder, fact):
                 raise
 
 
 def _append(path: Path, lines: bytes) -> None:
     """Add lines durably, in the place of one that a crash cut short."""
-    if not path.exists():
+    if not files.is_there(path):
         files.write_atomically(path, lines)
         return
     with files.storage_errors(path), path.open("r+b") as listing:
@@ -135,7 +138,7 @@ def _append(path: Path, lines: bytes) -> None:
 
 def _is_missed(folder: Path, fact: FileFact) -> bool:
     """Whether a file that was found missing should be there. First the sign, then the list: a cleaning may end meanwhile."""
-    return not (folder / _CLEANING).exists() and any(listed.path == fact.path for listed in _listed(folder))
+    return not files.is_there(folder / _CLEANING) and any(listed.path == fact.path for listed in _listed(folder))
 
 
 def _unlisted(folder: Path) -> list[str]:
@@ -152,21 +155,28 @@ def _remove_unlisted(folder: Path) -> None:
             (folder / path).unlink(missing_ok=True)
         files.sync_folder((folder / path).parent)
     for hint in folder.glob(f"*{_VERSIONS}{_HINT}") if unlisted else ():
-        hint.unlink(missing_ok=True)
+        with files.storage_errors(hint):
+            hint.unlink(missing_ok=True)
 
 
 def _present(folder: Path) -> Iterator[str]:
-    for parent, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder, onerror=_unlistable):
         for name in names:
             path = os.path.relpath(os.path.join(parent, name), folder)
             if path not in (_LIST, _CLEANING, _BOOT, _LOCK) and name != _HINT and not name.startswith("."):
                 yield path.replace(os.sep, "/")
 
 
+def _unlistable(error: OSError) -> None:
+    """A folder that went while this listed has nothing in it; any other may have."""
+    if not isinstance(error, FileNotFoundError):
+        raise files.storage_failed(Path(error.filename), error) from error
+
+
 def _listed(folder: Path) -> Iterator[FileFact]:
     """What is listed; a last line that a crash cut short is left out."""
     path = folder / _LIST
-    if not path.exists():
+    if not files.is_there(path):
         return
     with files.storage_errors(path):
         lines = path.read_bytes().split(b"\n")[:-1]
@@ -181,10 +191,11 @@ def _line(fact: FileFact) -> bytes:
 
 
 def _changed_in_this_boot(folder: Path) -> bool:
-    try:
-        return (folder / _BOOT).read_bytes() == _boot()
-    except FileNotFoundError:
-        return False
+    with files.storage_errors(folder / _BOOT):
+        try:
+            return (folder / _BOOT).read_bytes() == _boot()
+        except FileNotFoundError:
+            return False
 
 
 @functools.cache
