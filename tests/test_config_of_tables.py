@@ -11,7 +11,16 @@ from outcrop.errors import InvalidConfig
 
 
 @pytest.mark.parametrize(
-    "uri", ["s3://bucket/folder", "gs://bucket", "az://container/folder", "file:///srv/tables", "/srv/tables", None]
+    "uri",
+    [
+        "s3://bucket/folder",
+        "gs://bucket",
+        "az://container/folder",
+        "file:///srv/tables",
+        "/srv/tables",
+        "/srv/Gestein und Öl",
+        None,
+    ],
 )
 def test_a_place_for_tables_is_a_uri_or_an_absolute_path(uri: str | None) -> None:
     assert Config.production("kb", lancedb_uri=uri).lancedb_uri == uri
@@ -19,7 +28,19 @@ def test_a_place_for_tables_is_a_uri_or_an_absolute_path(uri: str | None) -> Non
 
 @pytest.mark.parametrize(
     "uri",
-    ["tables", "", "db://cloud", "http://host/x", "s3://", "file://", "file://host/x", "s3://me:secret@b/x", "s3://b/x?secret"],
+    [
+        "tables",
+        "",
+        "/srv/new\nline",
+        "/srv/\0",
+        "db://cloud",
+        "http://host/x",
+        "s3://",
+        "file://",
+        "file://host/x",
+        "s3://me:secret@b/x",
+        "s3://b/x?secret",
+    ],
 )
 def test_another_place_for_tables_is_refused_without_repeating_a_secret(uri: str) -> None:
     with pytest.raises(InvalidConfig, match="lancedb_uri must be an absolute path, or a URI such as s3://") as caught:

@@ -415,7 +415,7 @@ def _table_uri(value: str | None) -> str | None:
     if value is None:
         return None
     if "://" not in value:
-        if not Path(value).is_absolute() or "\0" in value:
+        if not Path(value).is_absolute() or not value.isprintable():
             raise ValueError
         return value.rstrip("/") or "/"
     parts = urlsplit(value)
