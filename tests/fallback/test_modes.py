@@ -57,7 +57,7 @@ def test_what_one_mode_made_another_opens_or_says_what_is_needed(
     engine = answers(made_by, read_by)
     with opened(tmp_path / "kb", of(read_by), read_only=read_only) as collection:
         if engine is None:
-            wanted = "outcrop repair rocks --generation 1" if read_by == "lancedb_test" else 'mode "default"'
+            wanted = "outcrop repair rocks --generation 1 --mode production" if read_by == "lancedb_test" else 'mode "default"'
             with pytest.raises(EngineUnavailable, match=wanted):
                 collection.search("basalt")
             return
@@ -67,7 +67,7 @@ def test_what_one_mode_made_another_opens_or_says_what_is_needed(
         without_index = read_by == "production" and engine == "builtin"
         assert bool(hits.degraded) == without_index
         if without_index:
-            assert "generation 1 has no LanceDB index; outcrop repair rocks --generation 1" in str(hits.degraded)
+            assert "generation 1 has no LanceDB index; outcrop repair rocks --generation 1 --mode production" in str(hits.degraded)
         if not read_only:
             collection.upsert(rocks(1, "marble", begin=500))
             assert found(collection, "marble", mode="lexical") == {"d500"}
@@ -155,7 +155,7 @@ def test_a_generation_made_without_lancedb_is_told_of_and_not_called_failing(
         assert answered_by(collection) == "lancedb"
     events = [record.event for record in caplog.records if hasattr(record, "event")]
     assert events == ["engine_absent", "engine_recovered"]
-    assert "outcrop repair rocks --generation 1 builds it" in caplog.records[0].message
+    assert "outcrop repair rocks --generation 1 --mode production builds it" in caplog.records[0].message
     assert "again" not in caplog.records[-1].message
 
 

@@ -191,7 +191,7 @@ def _lancedb_of(name: str, config: Config, directory: Path | None) -> Engine:
     if LANCEDB not in name.split("+") and directory is not None and not (directory / LANCEDB).is_dir():
         number = directory.name.partition("-")[0].lstrip("0")
         collection = directory.parent.parent.name
-        remedy = f"outcrop repair {collection} --generation {number}"
+        remedy = f"outcrop repair {collection} --generation {number} --mode production"
         reason = f"generation {number} has no LanceDB index; {remedy} builds it"
         raise NoIndex(reason, engine=LANCEDB, reason=reason, remedy=remedy)
     found = availability(LANCEDB, config)
