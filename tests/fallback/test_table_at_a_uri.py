@@ -275,6 +275,40 @@ def test_a_folder_of_tables_that_cannot_be_read_is_no_damage(tmp_path: Path, sta
             look(recipe, generation(tmp_path / "kb"))
 
 
+@pytest.mark.parametrize("knows_where", [True, False])
+def test_a_damaged_note_of_where_a_table_lies_keeps_no_generation_from_going(
+    tmp_path: Path, knows_where: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared = tmp_path / "shared"
+    with opened(tmp_path / "kb", at(shared, **NOTHING_KEPT)):
+        old = generation(tmp_path / "kb")
+    with opened(tmp_path / "kb", at(shared) if knows_where else config(**NOTHING_KEPT)) as collection:
+        collection.build([*rocks(30, "slate")], promote=True)
+        assert answered_by(collection, "slate") == "lancedb"
+    (old / "lancedb" / "location").write_text("garbage")
+    with opened(tmp_path / "kb", config(**NOTHING_KEPT, **({"lancedb_uri": str(shared)} if knows_where else {}))) as collection:
+        assert answered_by(collection, "slate") == "lancedb"
+        assert [item.path for item in collection.gc().removed] == [str(old)]
+        left = [name for name in tables(shared) if name.startswith(old.name)]
+        assert left == [] if knows_where else len(left) == 1
+        assert ("if the LanceDB table that it named is still there, it stays" in caplog.text) is not knows_where
+        assert answered_by(collection, "slate") == "lancedb"
+        collection.verify()
+
+
+def test_a_repair_after_the_note_was_damaged_removes_the_table_before_and_no_other(tmp_path: Path) -> None:
+    with opened(tmp_path / "kb", at(tmp_path / "shared")):
+        pass
+    (generation(tmp_path / "kb") / "lancedb" / "location").write_text("garbage")
+    before = tables(tmp_path / "shared")
+    with opened(tmp_path / "kb", at(tmp_path / "shared")) as collection:
+        recovers(collection)
+        after = tables(tmp_path / "shared")
+        assert len(after) == 1
+        assert after != before
+        assert len(found(collection, "granite", mode="lexical")) == 30
+
+
 def test_verify_says_that_lancedb_was_not_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

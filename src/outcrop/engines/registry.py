@@ -93,7 +93,7 @@ def drop(directory: Path, config: Config) -> None:
     Raises `EngineUnavailable` if LanceDB is needed for that and does not work here, `StorageFailed`.
     """
     _builtin(config).drop(directory)
-    if location.elsewhere(directory):
+    if location.noting(directory):
         found = availability(LANCEDB, config)
         if not found.available:
             raise _unavailable(LANCEDB, found)

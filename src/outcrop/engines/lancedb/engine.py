@@ -54,7 +54,7 @@ class LanceEngine:
 
     def drop(self, directory: Path) -> None:
         """Remove the tables that lie outside of the generation's folder. Raises `StorageFailed` if one could not be."""
-        for place in location.elsewhere(directory):
+        for place in location.elsewhere(directory, self._uri):
             if place.local is None:
                 with library.calling(place, "written"):
                     connection = library.run_beside(place, partial(library.connect, place))

@@ -9,7 +9,9 @@ An object store has durable writes and checksums of its own; what lies in a fold
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,8 +27,10 @@ from outcrop import files
 from outcrop.engines.lancedb import settling
 from outcrop.errors import Damaged, OutcropError
 
+_log = logging.getLogger("outcrop")
 FOLDER, TABLE = "lancedb", "chunks"
 _FILE, _IDENTITY = "location", "identity"
+_GENERATION = re.compile(r"[0-9]+-[0-9a-f]{32}$")
 _VERSIONS = f"{TABLE}.lance/_versions"
 _RETRYING, _RETRIED_SECONDS = "client_retry_timeout", "10"
 _RETRYING_VARIABLE = "OBJECT_STORE_CLIENT_RETRY_TIMEOUT"
@@ -173,9 +177,18 @@ def of(directory: Path) -> Place:
     return _place(directory / FOLDER)
 
 
-def elsewhere(directory: Path) -> list[Place]:
-    """Every place outside of a generation's folder that is known to it: of its table, and of those that were there before."""
-    return [place for place in map(_place, noting(directory)) if place.is_elsewhere]
+def elsewhere(directory: Path, base: str | None) -> list[Place]:
+    """Every place outside of a generation's folder that is known to it: of its table, and of those that were there before.
+
+    Where a note is damaged, what it named is looked for below the folder `base`, by the generation's name, which no other has.
+    """
+    places, damaged = _noted_in(directory)
+    for note in damaged:
+        found = _unnamed(note, base)
+        places += found
+        if not found:
+            _log.warning("%s is damaged; if the LanceDB table that it named is still there, it stays", note / _FILE)
+    return [place for place in places if place.is_elsewhere]
 
 
 def noting(directory: Path) -> list[Path]:
@@ -204,6 +217,28 @@ def remove(local: Path) -> None:
             folder.rmdir()
 
 
+def _noted_in(directory: Path) -> tuple[list[Place], list[Path]]:
+    """The places that are noted, and the folders whose note is damaged."""
+    places, damaged = [], []
+    for folder in noting(directory):
+        try:
+            places.append(_place(folder))
+        except Damaged:
+            damaged.append(folder)
+    return places, damaged
+
+
+def _unnamed(folder: Path, base: str | None) -> list[Place]:
+    """The tables of a generation below a base that is a folder, but for those that it names."""
+    below, name = None if base is None else _folder_of(base), _GENERATION.search(folder.parent.name)
+    if below is None or name is None:
+        return []
+    named = {place.local.resolve() for place in _noted_in(folder.parent)[0] if place.local is not None}
+    with files.storage_errors(below):
+        found = [path for path in below.glob(f"*/{name[0]}-*") if path.resolve() not in named]
+    return [Place(folder, str(path), path, folder / _FILE) for path in found]
+
+
 def _place(folder: Path) -> Place:
     note = folder / _FILE
     try:
@@ -218,12 +253,16 @@ def _place(folder: Path) -> Place:
             f"{note} is not as it was written; it said where the LanceDB table lies. Build the index anew: outcrop repair",
             path=note,
         )
+    local = _folder_of(uri)
+    return Place(folder, uri if local is None else str(local), local, note)
+
+
+def _folder_of(uri: str) -> Path | None:
+    """The folder that a URI means, or None for an object store."""
     parts = urlsplit(uri)
     if parts.scheme == "file":
-        local: Path | None = Path(unquote(parts.path))
-    else:
-        local = None if "://" in uri else Path(uri)
-    return Place(folder, uri if local is None else str(local), local, note)
+        return Path(unquote(parts.path))
+    return None if "://" in uri else Path(uri)
 
 
 def _noted(uri: str) -> bytes:
