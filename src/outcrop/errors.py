@@ -174,7 +174,8 @@ class CollectionLocked(OutcropError, TimeoutError):
 
 
 class Damaged(OutcropError, OSError):
-    """A file on disk is not what was written: a checksum, a count or a format does not agree. Attributes: `path`."""
+    """A file on disk is not what was written: a checksum, a count or a format does not agree. Attributes: `path`; `fault`: what
+    of the message is no advice, where something else may stand in."""
 
 
 class Repairable(Damaged):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from time import monotonic
 
 from outcrop import forking
+from outcrop.errors import OutcropError
 from outcrop.model import BreakerState, Degraded
 
 _log = logging.getLogger("outcrop")
@@ -109,6 +110,14 @@ class Breaker:
 
     def _tell(self, event: str, message: str, **values: str) -> None:
         _log.warning("%s", message, extra={"event": event, "engine": self.engine, **values})
+
+
+def said_by(error: Exception) -> str:
+    """What an error of ours or a foreign one says, without what would mend the engine alone, where another one stands in for it."""
+    if not isinstance(error, OutcropError):
+        return f"{type(error).__name__}: {error}"
+    fault = error.values.get("fault")
+    return fault if isinstance(fault, str) else error.message
 
 
 def now_utc() -> str:

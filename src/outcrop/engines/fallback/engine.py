@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from outcrop.engines.absorb_lock import alone
-from outcrop.engines.fallback.index import LOCK, FallbackIndex, Policy, said_by
+from outcrop.engines.fallback.breaker import said_by
+from outcrop.engines.fallback.index import LOCK, FallbackIndex, Policy
 from outcrop.engines.fallback.leading import NoIndex
 from outcrop.engines.protocol import Availability, Engine, GenerationIndex
 from outcrop.errors import Damaged, EngineUnavailable, OutcropError, Repairable
@@ -80,7 +81,7 @@ class FallbackEngine:
             return
         except Damaged as error:
             raise Repairable(
-                f"{error.message.rstrip('.')}. The built-in index is as it was written, and serves where there is a fallback;"
+                f"{said_by(error).rstrip('.')}. The built-in index is as it was written, and serves where there is a fallback;"
                 " outcrop repair builds the LanceDB index anew from the documents.",
                 path=error.values.get("path"),
             ) from error

@@ -18,7 +18,7 @@ import msgspec
 from outcrop import file_locks, forking
 from outcrop.documents import Documents
 from outcrop.engines.absorb_lock import alone
-from outcrop.engines.fallback.breaker import Breaker, now_utc
+from outcrop.engines.fallback.breaker import Breaker, now_utc, said_by
 from outcrop.engines.fallback.follower import Follower
 from outcrop.engines.fallback.leading import Leading, NoIndex
 from outcrop.engines.fallback.snapshot import First, Second
@@ -373,9 +373,3 @@ class FallbackIndex:
 def _hangs(error: Exception) -> bool:
     """Whether it took as long as is waited: no other search is to wait for that again."""
     return isinstance(error, StorageFailed) and error.errno_name == "ETIMEDOUT"
-
-
-def said_by(error: Exception) -> str:
-    """What an error says, be it one of ours or a foreign one."""
-    text = getattr(error, "message", None)
-    return text if isinstance(text, str) else f"{type(error).__name__}: {error}"

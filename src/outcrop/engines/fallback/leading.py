@@ -10,6 +10,7 @@ from pathlib import Path
 
 from outcrop import forking
 from outcrop.documents import Documents
+from outcrop.engines.fallback.breaker import said_by
 from outcrop.engines.fallback.catching_up import Rows, caught_up, rebuilt
 from outcrop.engines.protocol import Engine, GenerationIndex, IndexSnapshot, Publishing
 from outcrop.errors import Closed, Damaged, EngineUnavailable
@@ -81,7 +82,7 @@ class Leading:
                 return False
             reason = f"the index in {self._directory} lacks more than is remembered"
         except Damaged as error:
-            reason = error.message
+            reason = said_by(error)
         event = {"event": "engine_rebuilt", "engine": engine.name, "reason": reason}
         _log.warning("%s; the LanceDB index is built anew from the documents", reason.rstrip("."), extra=event)
         self.rebuild(engine, documents, second())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from outcrop.engines.fallback.breaker import now_utc
+from outcrop.engines.fallback.breaker import now_utc, said_by
 from outcrop.engines.protocol import Failover, IndexSnapshot, Ranking
 from outcrop.errors import EngineUnavailable, InvalidInput, OutcropError
 from outcrop.filters import Filter
@@ -117,7 +117,7 @@ class First:
         except InvalidInput:  # the caller's fault
             raise
         except Exception as error:
-            message = error.message if isinstance(error, OutcropError) else f"{type(error).__name__}: {error}"
+            message = said_by(error)
             if self._failure is None:  # else the other leg has told
                 self._failure = Degraded(reason=f"LanceDB: {message}", since=now_utc())  # the other leg may see it
                 self._failure = self._told(error) or self._failure

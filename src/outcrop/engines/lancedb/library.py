@@ -193,10 +193,8 @@ def _unreached(place: Place, causes: str, *, hangs: bool) -> StorageFailed:
 
 
 def _damaged(place: Place, error: BaseException) -> Damaged:
-    return Damaged(
-        f"the table in {place} cannot be read: {_first_line(error)}. Roll back to another generation, or build a new one.",
-        path=place.path,
-    )
+    fault = f"the table in {place} cannot be read: {_first_line(error)}"
+    return Damaged(f"{fault}. Roll back to another generation, or build a new one.", path=place.path, fault=fault)
 
 
 def _in_time(answer: Future[_Result], seconds_max: float) -> _Result:

@@ -89,12 +89,17 @@ class Place(msgspec.Struct, frozen=True):
         """Whether there is no table for sure, without asking LanceDB."""
         return self.local is not None and not files.is_there(self.local / _VERSIONS)
 
+    def missing(self) -> Damaged:
+        """The error of who finds no table."""
+        fault = f"the table in {self} is missing"
+        return Damaged(f"{fault}; restore the folder or roll back", path=self.path, fault=fault)
+
     def signature(self) -> int:
         """What changes with every change of the table, by whatever process, in ns. Raises `Damaged` if there is no table."""
         try:
             return self.signed.stat().st_mtime_ns
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise Damaged(f"the table in {self} is missing; restore the folder or roll back", path=self.path) from error
+            raise self.missing() from error
         except OSError as error:
             raise files.storage_failed(self.signed, error) from error
 

@@ -109,7 +109,7 @@ class Tables:
 
     def _check_present(self) -> None:
         if self.place.is_missing():
-            raise Damaged(f"the table in {self.place} is missing; restore the folder or roll back", path=self.place.path)
+            raise self.place.missing()
 
     def _rows(self, table: Any, chunks: Sequence[IndexedChunk]) -> Any:
         """The chunks as rows of the table, which gets the columns that it lacks for them."""
