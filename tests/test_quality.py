@@ -43,13 +43,13 @@ def test_the_default_vector_index_finds_what_an_exact_search_finds(shared_data: 
         approximate = collection.build(texts, promote=True)
         exact = collection.build(index="flat")
         assert approximate.vector_index is not None
-        assert approximate.vector_index.startswith("hnsw")
+        assert not approximate.vector_index.startswith("flat")
         assert approximate.recall is not None
-        assert approximate.recall >= 0.95
+        assert approximate.recall >= 0.97
         shares = []
         for document in texts[::100]:
             query = " ".join(document.text.split()[:5])
             found = {hit.id for hit in collection.search(query, mode="vector")}
             right = collection.search(query, mode="vector", generation=exact)
             shares.append(np.mean([hit.id in found or hit.score <= right[-1].score for hit in right]))
-    assert np.mean(shares) >= 0.95
+    assert np.mean(shares) >= 0.97

@@ -26,7 +26,7 @@ from tests.fallback.drilling import answered_by, assert_honest, config, found, g
 
 pytest.importorskip("lancedb")
 
-ALONE: dict[str, Any] = {"background": False, "lock_timeout_seconds": 20.0}
+ALONE: dict[str, Any] = {"background": False, "lock_timeout_seconds": 20.0, "query_cache_seconds": 0}
 A_PROCESS = """
 import sys
 from pathlib import Path
