@@ -67,7 +67,7 @@ def test_a_library_that_does_not_work_says_why(standing_in: Path, module: str, s
     assert said in found.reason
     assert f"Python {sys.version_info.major}.{sys.version_info.minor}" in found.reason
     assert "wanted lancedb >= 0.38, pyarrow >= 18" in found.reason
-    assert found.remedy == "pip install 'outcrop[lancedb]'"
+    assert found.remedy == "pip install --force-reinstall 'outcrop[lancedb]'"
     assert registry.availability("builtin", Config.test()).available
 
 
@@ -96,6 +96,7 @@ def test_an_old_version_is_named_with_the_wanted_one(name: str, old: str, monkey
     found = probing.availability()
     assert found.reason is not None
     assert f"or later is wanted, {old} was found" in found.reason
+    assert found.remedy == "pip install 'outcrop[lancedb]'"
 
 
 def test_modes_choose_the_engine_that_they_promise() -> None:
@@ -104,7 +105,7 @@ def test_modes_choose_the_engine_that_they_promise() -> None:
     production = registry.choose(Config.production())
     assert production.engine == "lancedb+builtin"
     assert str(production.running) == "LanceDB with built-in fallback"
-    with pytest.raises(errors.EngineUnavailable, match="mvp_only never loads"):
+    with pytest.raises(errors.EngineUnavailable, match='Remedy: open the database in mode "production"'):
         registry.engine("lancedb", Config.mvp_only())
 
 

@@ -57,7 +57,7 @@ def test_what_one_mode_made_another_opens_or_says_what_is_needed(
     engine = answers(made_by, read_by)
     with opened(tmp_path / "kb", of(read_by), read_only=read_only) as collection:
         if engine is None:
-            wanted = "outcrop repair rocks --generation 1 --mode production" if read_by == "lancedb_test" else 'mode "default"'
+            wanted = "outcrop repair rocks --generation 1 --mode production" if read_by == "lancedb_test" else 'mode "production"'
             with pytest.raises(EngineUnavailable, match=wanted):
                 collection.search("basalt")
             return

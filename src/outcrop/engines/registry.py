@@ -22,7 +22,7 @@ BOTH = f"{LANCEDB}+{BUILTIN}"
 
 _NAMES = (BUILTIN, LANCEDB)
 _NEVER_LOADED = Availability(
-    available=False, reason="mode mvp_only never loads LanceDB", remedy='open the database in mode "default" or "lancedb_test"'
+    available=False, reason="mode mvp_only never loads LanceDB", remedy='open the database in mode "production" or "default"'
 )
 _FORKED = Availability(available=False, reason=library.FORKED, remedy=library.FORKED_REMEDY)
 

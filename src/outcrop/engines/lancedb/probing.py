@@ -29,6 +29,7 @@ PROBE_SECONDS_MAX = 60.0
 _DISTRIBUTIONS = ("lancedb", "pylance", "pyarrow")
 _CACHE_VARIABLE = "XDG_CACHE_HOME"
 _PACKAGE = "outcrop"
+_REINSTALL = INSTALL.replace("install", "install --force-reinstall")  # these versions are there, and pip would do nothing
 _PROBE = """
 import json, sys, tempfile, warnings
 warnings.simplefilter("ignore")
@@ -70,18 +71,19 @@ def availability() -> Availability:
 @functools.lru_cache(maxsize=8)
 def _availability(versions: Versions) -> Availability:
     fault = _fault_of(versions)
-    if fault is None:
-        hint = _hint(versions)
-        if not hint.exists():
-            fault = probe()
-        if fault is None:
-            _remember(hint)
-            return Availability(available=True)
-    return _unavailable(fault, versions)
+    if fault is not None:
+        return _unavailable(fault, versions)
+    hint = _hint(versions)
+    if not hint.exists():
+        fault = probe()
+        if fault is not None:
+            return _unavailable(fault, versions, remedy=_REINSTALL)
+    _remember(hint)
+    return Availability(available=True)
 
 
-def _unavailable(fault: str, versions: Versions) -> Availability:
-    return Availability(available=False, reason=f"{fault} ({versions})", remedy=INSTALL)
+def _unavailable(fault: str, versions: Versions, *, remedy: str = INSTALL) -> Availability:
+    return Availability(available=False, reason=f"{fault} ({versions})", remedy=remedy)
 
 
 def probe(seconds_max: float = PROBE_SECONDS_MAX) -> str | None:
