@@ -48,5 +48,18 @@ def test_another_place_for_tables_is_refused_without_repeating_a_secret(uri: str
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("within", ["", "tables", "rocks/generations"])
+@pytest.mark.parametrize("as_uri", [False, True])
+def test_a_place_for_tables_in_the_database_itself_is_refused(tmp_path: Path, within: str, as_uri: bool) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "kb")
+    for place in (tmp_path / "kb" / within, tmp_path / "link" / within):
+        uri = place.as_uri() if as_uri else str(place)
+        with pytest.raises(InvalidConfig, match="lies in the database's own folder") as caught:
+            load(tmp_path / "kb", Config.production(lancedb_uri=uri), {})
+        assert caught.value.key == "lancedb_uri"
+    beside = str(tmp_path / "kb tables")
+    assert load(tmp_path / "kb", Config.production(lancedb_uri=beside), {}).lancedb_uri == beside
+
+
 def test_a_place_for_tables_is_taken_from_the_environment(tmp_path: Path) -> None:
     assert load(tmp_path, None, {"OUTCROP_LANCEDB_URI": "s3://bucket/folder/"}).lancedb_uri == "s3://bucket/folder"

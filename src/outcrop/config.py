@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypedDict, Unpack, get_args
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -190,6 +191,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             value = _read(key, rule, getattr(self, key), origins.get(key, PRESET_DEFAULT))
             msgspec.structs.force_setattr(self, key, value)
         _refuse_contradictions(self)
+        _refuse_tables_in_the_database(self)
 
     def __repr__(self) -> str:
         given = [
@@ -223,6 +225,18 @@ def load(path: str | PathLike[str] | None, config: Config | None, environ: Mappi
     code = {} if config is None else {key: (getattr(config, key), CODE) for key, origin in config.origins if origin == CODE}
     folder = _one_path(path, None if config is None else config.path)
     return _merged(_from_file(folder / FILE_NAME), _from_environment(environ), code | {"path": (folder, CODE)})
+
+
+def folder_of_tables(uri: str) -> Path | None:
+    """The folder that a `lancedb_uri`, or the URI of a table below one, means; None for an object store.
+
+    >>> folder_of_tables("file:///srv/two%20words") == Path("/srv/two words"), folder_of_tables("s3://bucket/folder")
+    (True, None)
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    return None if "://" in uri else Path(uri)
 
 
 # A layer of the configuration: key -> (value, origin).
@@ -356,6 +370,19 @@ def _refuse_contradictions(config: Config) -> None:
             chosen = origins.get("mode", PRESET_DEFAULT)
             found = str(getattr(config, key)).lower()
             _refuse(key, origin, f"{key} = {found} contradicts mode {config.mode!r} ({chosen}): {reason}")
+
+
+def _refuse_tables_in_the_database(config: Config) -> None:
+    tables = None if config.lancedb_uri is None else folder_of_tables(config.lancedb_uri)
+    if tables is None or config.path is None:
+        return
+    if Path(os.path.realpath(tables)).is_relative_to(os.path.realpath(config.path)):
+        _refuse(
+            "lancedb_uri",
+            dict(config.origins).get("lancedb_uri", CODE),
+            f"lancedb_uri {str(tables)!r} lies in the database's own folder {str(config.path)!r}. Give a folder outside of it, or"
+            " leave it out: tables lie in their generations' folders then",
+        )
 
 
 def _folder(value: object) -> Path | None:

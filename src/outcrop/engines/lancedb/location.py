@@ -18,12 +18,13 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import msgspec
 
 from outcrop import files
+from outcrop.config import folder_of_tables
 from outcrop.engines.lancedb import settling
 from outcrop.errors import Damaged, OutcropError
 
@@ -235,7 +236,7 @@ def _noted_in(directory: Path) -> tuple[list[Place], list[Path]]:
 
 def _unnamed(folder: Path, base: str | None) -> list[Place]:
     """The tables of a generation below a base that is a folder, but for those that it names."""
-    below, name = None if base is None else _folder_of(base), _GENERATION.search(folder.parent.name)
+    below, name = None if base is None else folder_of_tables(base), _GENERATION.search(folder.parent.name)
     if below is None or name is None:
         return []
     named = {place.local.resolve() for place in _noted_in(folder.parent)[0] if place.local is not None}
@@ -258,16 +259,8 @@ def _place(folder: Path) -> Place:
             f"{note} is not as it was written; it said where the LanceDB table lies. Build the index anew: outcrop repair",
             path=note,
         )
-    local = _folder_of(uri)
+    local = folder_of_tables(uri)
     return Place(folder, uri if local is None else str(local), local, note)
-
-
-def _folder_of(uri: str) -> Path | None:
-    """The folder that a URI means, or None for an object store."""
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        return Path(unquote(parts.path))
-    return None if "://" in uri else Path(uri)
 
 
 def _noted(uri: str) -> bytes:
