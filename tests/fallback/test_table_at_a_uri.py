@@ -278,6 +278,15 @@ def test_a_folder_of_tables_that_cannot_be_read_is_no_damage(tmp_path: Path, sta
             look(recipe, generation(tmp_path / "kb"))
 
 
+def test_tables_in_folders_are_removed_without_lancedb(tmp_path: Path) -> None:
+    with opened(tmp_path / "kb", at(tmp_path / "shared")):
+        assert len(tables(tmp_path / "shared")) == 1
+    with outcrop.open(tmp_path / "kb", config=Config.mvp_only(background=False)) as db:
+        db.drop_collection("rocks")
+    assert tables(tmp_path / "shared") == []
+    assert not list((tmp_path / "kb").glob(".dropped-*"))
+
+
 @pytest.mark.parametrize("knows_where", [True, False])
 def test_a_damaged_note_of_where_a_table_lies_keeps_no_generation_from_going(
     tmp_path: Path, knows_where: bool, caplog: pytest.LogCaptureFixture

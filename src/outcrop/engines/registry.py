@@ -90,14 +90,14 @@ def drop(directory: Path, config: Config) -> None:
     """Have the engines remove what they keep outside of the folder of a generation, sealed or not, that is to be removed.
 
     The folder may have been renamed. May be done again. If it raises, something stays, and the folder is needed the next time.
-    Raises `EngineUnavailable` if LanceDB is needed for that and does not work here, `StorageFailed`.
+    Raises `StorageFailed`, and `EngineUnavailable` if a table is in an object store and LanceDB does not work here.
     """
     _builtin(config).drop(directory)
-    if location.noting(directory):
+    if location.has_table_in_a_store(directory):
         found = availability(LANCEDB, config)
         if not found.available:
             raise _unavailable(LANCEDB, found)
-        _lancedb(config).drop(directory)
+    _lancedb(config).drop(directory)
 
 
 def keep_only_places(directory: Path) -> None:

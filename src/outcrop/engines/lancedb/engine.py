@@ -26,7 +26,7 @@ class LanceEngine:
     """LanceDB, with new tables in the generation's folder, or below `uri`, a URI or an absolute path.
 
     An existing table is looked for where it was made, whatever `uri` is. Nothing of LanceDB is imported before an index is made,
-    opened, verified, or dropped from another place.
+    opened, verified, or dropped from an object store.
     """
 
     name = "lancedb"

@@ -197,6 +197,11 @@ def elsewhere(directory: Path, base: str | None) -> list[Place]:
     return [place for place in places if place.is_elsewhere]
 
 
+def has_table_in_a_store(directory: Path) -> bool:
+    """Whether one of those places is in an object store, so that LanceDB is needed to remove the table."""
+    return any(place.local is None for place in _noted_in(directory)[0])
+
+
 def noting(directory: Path) -> list[Path]:
     """The folders in a generation's that say where a table lies; or the folder itself, if it is one of these, put aside."""
     return [folder for folder in (directory, directory / FOLDER, *directory.glob(f".{FOLDER}-*")) if files.is_there(folder / _FILE)]
