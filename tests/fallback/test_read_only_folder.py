@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from outcrop.errors import StorageFailed
+from tests.fallback.drilling import answered_by, generation, opened, recovers
+
 pytest.importorskip("lancedb")
 PROGRAM = """
 import os, sys
@@ -52,3 +55,22 @@ def test_a_table_that_became_read_only_is_left_behind_until_it_can_be_written() 
             [sys.executable, "-c", AS_ANYBODY + PROGRAM, f"{folder}/kb"], capture_output=True, text=True, timeout=170, check=False
         )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_reader_searches_nothing_that_a_power_cut_may_have_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise StorageFailed("the file system is read-only", path=tmp_path, errno_name="EROFS")
+
+    with opened(tmp_path / "kb"):
+        table = generation(tmp_path / "kb") / "lancedb"
+    torn = table / "chunks.lance" / "data" / "torn.lance"
+    torn.touch()
+    (table / "boot").write_text("another")
+    with monkeypatch.context() as mounted:
+        mounted.setattr(Path, "unlink", refused)
+        with opened(tmp_path / "kb", read_only=True) as reader:
+            assert answered_by(reader) == "builtin"
+            assert "the file system is read-only" in str(reader.search("granite").degraded)
+    with opened(tmp_path / "kb", read_only=True) as reader:
+        recovers(reader)
+    assert not torn.exists()
