@@ -45,12 +45,14 @@ from outcrop.model import (
 )
 from outcrop.retrieval.fusion import Fusion
 from outcrop.retrieval.hits import Hit, Hits, TookMs
+from outcrop.writes.streaming import BulkResult, WrittenBatch
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Availability",
     "BadRecord",
+    "BulkResult",
     "CacheStats",
     "Capabilities",
     "Chunk",
@@ -98,6 +100,7 @@ __all__ = [
     "TookMs",
     "VerifyReport",
     "WriteResult",
+    "WrittenBatch",
     "errors",
     "open",
 ]

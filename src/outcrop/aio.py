@@ -158,6 +158,7 @@ class AsyncCollection:
     search = _awaited(Collection.search)
     search_many = _awaited(Collection.search_many)
     upsert = _fed(Collection.upsert)
+    upsert_many = _fed(Collection.upsert_many)
     delete = _awaited(Collection.delete)
     update_metadata = _awaited(Collection.update_metadata)
     get = _awaited(Collection.get)

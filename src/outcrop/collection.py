@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -39,7 +38,7 @@ from outcrop.generations.journal import Journal
 from outcrop.generations.layout import CollectionFolder, GenerationName
 from outcrop.generations.record import CollectionRecord
 from outcrop.index_values import IndexKind, IndexSpec, OptimizeFor
-from outcrop.ingest import BadRecord, Chunker, ProgressSink, open_source
+from outcrop.ingest import BadRecord, Chunker, ProgressSink, SourceLike, open_source
 from outcrop.judging import Comparison, Gate, QueriesLike, compare, queries_of
 from outcrop.memory import MemoryBudget
 from outcrop.model import Document, GenerationInfo, HistoryEntry, RollbackPlan, Stats, WriteResult
@@ -52,8 +51,9 @@ from outcrop.retrieval.hits import Hits
 from outcrop.retrieval.many import Batch
 from outcrop.retrieval.openings import Openings, StandIn
 from outcrop.retrieval.request import Options, SearchOptions, prepare
-from outcrop.writes import accepting
+from outcrop.writes import accepting, streaming
 from outcrop.writes.accepting import Place
+from outcrop.writes.streaming import BulkResult, Stream, WrittenBatch
 
 _log = logging.getLogger("outcrop")
 GenerationLike = GenerationInfo | int | str
@@ -95,6 +95,7 @@ class Collection:
             ingredients=ingredients,
             embedding_cache=shared.embedding_cache,
             openings=self._openings,
+            ingestion=shared.memory.account("ingestion"),
         )
         self._answers = answering.Answers()
         self._upkeep = Upkeep(lambda: maintenance.keep_up(self._stage, self._upkeep))
@@ -211,12 +212,51 @@ class Collection:
         documents.
 
         Raises `InvalidDocument`, `DuplicateDocument` (an id twice), `CollectionLocked`, `StorageFailed`, `EmbedderMismatch`,
-        `EmbeddingFailed` (nothing was written), and `NotYetVisible` (everything was).
+        `EmbeddingFailed` (nothing was written), and `NotYetVisible` (everything was). All of it is in memory at once: a stream is
+        for `upsert_many`.
         """
         self._check_open(writes=True)
         single = isinstance(documents, Document | Mapping)
         source = open_source([documents] if single else documents)  # type: ignore[arg-type]
         return self._wrote(accepting.upsert(self._place(), source))
+
+    def upsert_many(
+        self,
+        source: SourceLike,
+        *,
+        batch_documents: int = 1000,
+        skip: int = 0,
+        on_error: OnError = "stop",
+        on_skip: Callable[[BadRecord], None] | None = None,
+        on_batch: Callable[[WrittenBatch], None] | None = None,
+        progress: ProgressSink | None = None,
+    ) -> BulkResult:
+        """Put a stream of documents in, batch by batch: whatever `build` reads, of any length, within the memory budget.
+
+        A batch is up to `batch_documents` documents, fewer where these are large, and a write like `upsert`: whole or not at all,
+        durable and searchable. The next ones are read, cut and embedded meanwhile. The stream as a whole is not one write: what
+        was written before an error stays, and `on_batch`, told of each batch, knows how far that is. Go on with `skip`, which
+        leaves out the first records. Of documents with the same id the last one counts.
+
+        A bad record stops it, and nothing of its batch is written (`on_error="stop"`), or is skipped, counted and told to
+        `on_skip`. Raises what `upsert` raises, but `DuplicateDocument`; `InvalidSource`.
+        """
+        self._check_open(writes=True)
+        _check_on_error(on_error)
+        if batch_documents < 1 or skip < 0:
+            raise InvalidInput(f"upsert_many: batch_documents is {batch_documents} and skip {skip}; use at least 1 and 0")
+        stream = Stream(
+            source=open_source(source),
+            batch_documents=batch_documents,
+            skip=skip,
+            on_error=on_error,
+            on_skip=on_skip,
+            on_batch=on_batch,
+            progress=progress,
+            ingestion=self._stage.ingestion,
+            wrote=self._wrote,
+        )
+        return streaming.upsert_many(self._place(), stream)
 
     def delete(self, ids: str | Iterable[str] | None = None, *, where: Where | None = None) -> WriteResult:
         """Take documents out, by their ids or by a filter. An id that is not there counts nothing.
@@ -247,7 +287,7 @@ class Collection:
 
     def build(
         self,
-        source: str | os.PathLike[str] | Iterable[Document] | Iterable[Mapping[str, Any]] | None = None,
+        source: SourceLike | None = None,
         *,
         promote: bool = False,
         gate: Gate | None = None,
@@ -281,8 +321,7 @@ class Collection:
         `GateFailed` (the generation is ready, and not active), `StorageFailed`.
         """
         self._check_open(writes=True)
-        if on_error not in ("stop", "skip"):
-            raise InvalidConfig(f"on_error is {on_error!r}; use 'stop' or 'skip'", key="on_error")
+        _check_on_error(on_error)
         wanted = Wanted(
             source=source,
             embedder=embedder,
@@ -549,3 +588,8 @@ class Collection:
         except Exception as error:  # noqa: BLE001 - the write is in; what follows it is tried again after the next
             _log.warning("upkeep: %s", error)
         return result
+
+
+def _check_on_error(on_error: str) -> None:
+    if on_error not in ("stop", "skip"):
+        raise InvalidConfig(f"on_error is {on_error!r}; use 'stop' or 'skip'", key="on_error")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -47,6 +48,17 @@ def test_promoted_at_once_it_is_searched_next(cli: Cli, corpus: Path) -> None:
     done = cli("build", "rocks", corpus, "--embedder", "none", "--promote", "--db", "elsewhere")
     assert "Next: outcrop --db elsewhere search rocks QUERY" in done.stdout
     assert "slate#0" in cli("--db", "elsewhere", "search", "rocks", "slate").stdout
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_documents_come_from_the_standard_input_too(cli: Cli, corpus: Path, pack: Callable[[bytes], bytes]) -> None:
+    command = [sys.executable, "-m", "outcrop", "build", "rocks", "-", "--embedder", "none", "--promote", "-q"]
+    done = subprocess.run(command, input=pack(corpus.read_bytes()), capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"1\n", b"")
+    assert cli("count", "rocks").stdout == "3\n"
+    bad = subprocess.run(command, input=b'{"id": "a"}\n', capture_output=True, check=False, timeout=60)
+    assert bad.returncode == 3
+    assert b"error: stdin:1: " in bad.stderr
 
 
 @pytest.mark.usefixtures("rocks")

@@ -11,10 +11,10 @@ import pytest
 from typer.testing import Result
 
 import outcrop
-from outcrop import Collection
 from outcrop.errors import NotYetVisible
 from outcrop.generations import locks
 from outcrop.generations.layout import CollectionFolder
+from outcrop.writes import accepting
 
 Cli = Callable[..., Result]
 
@@ -115,7 +115,7 @@ def test_an_empty_file_is_nothing_to_do(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
     done = cli("upsert", "rocks", "empty.jsonl")
     assert (done.exit_code, done.stdout) == (0, "")
-    assert "nothing to do: the JSONL file empty.jsonl holds no documents" in done.stderr
+    assert "nothing to do: empty.jsonl holds no documents" in done.stderr
 
 
 def test_the_first_write_to_an_empty_collection_makes_a_generation(cli: Cli, rocks: Path, changes: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_write_that_is_in_but_not_visible_is_not_to_be_repeated(cli: Cli, chan
     def unseen(*_: object) -> None:
         raise NotYetVisible("write 1 is accepted and durable, but not yet visible", sequence=1)
 
-    monkeypatch.setattr(Collection, "upsert", unseen)
+    monkeypatch.setattr(accepting, "put", unseen)
     done = cli("upsert", "rocks", changes, "--batch", 2)
     assert done.exit_code == 11
     assert "so far: 2 documents are in" in done.stderr

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outcrop.ingest import StageClock, staged
+from outcrop.ingest import Bound, StageClock, pipeline, staged
+from outcrop.memory import Account
 
 
 @pytest.fixture(autouse=True)
@@ -147,6 +148,23 @@ def test_closing_early_stops_all_threads_and_an_unused_pipeline_starts_none() ->
     assert threading.active_count() == before
 
 
+def test_a_source_that_does_not_return_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_LEFT_BEHIND_SECONDS", 0.01)
+    returns = threading.Event()
+
+    def source() -> Iterator[int]:
+        yield 1
+        returns.wait()
+
+    items = staged(source(), str)
+    assert next(items) == "1"
+    items.close()
+    left = [thread for thread in threading.enumerate() if thread.name == "outcrop-read"]
+    returns.set()
+    for thread in left:
+        thread.join(30)
+
+
 def test_stop_iteration_in_a_stage_is_an_error_and_no_quiet_end() -> None:
     def stage(_: int) -> int:
         raise StopIteration
@@ -220,3 +238,72 @@ def test_what_went_through_all_stages_before_a_failure_is_given_out_before_it_is
     with pytest.raises(ValueError, match="no"):
         given.extend(staged(source(), first, last, queue_size=5))
     assert given == [0, 1, 2]
+
+
+class Grain:
+    """An item that weighs `sizes[0]`, and after each stage the next of them."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        self.sizes = sizes
+
+    @property
+    def size_bytes(self) -> int:
+        return self.sizes[0]
+
+    def grown(self) -> Grain:
+        return Grain(self.sizes[1:])
+
+
+GROWTH_MAX = 3
+
+
+@st.composite
+def grains(draw: st.DrawFn, stages: int) -> list[Grain]:
+    """Items of any size that grow from stage to stage, to three times what they were at most."""
+    read = draw(st.lists(st.integers(0, 300), max_size=40))
+    factors = st.lists(st.floats(1, GROWTH_MAX), min_size=stages, max_size=stages).map(sorted)
+    return [Grain([size, *(int(size * factor) for factor in draw(factors))]) for size in read]
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), stages=st.integers(0, 3), queue_size=st.integers(1, 4), limit=st.integers(0, 1000))
+def test_bytes_under_way_are_bounded_and_no_stage_waits_for_ever(
+    data: st.DataObject, stages: int, queue_size: int, limit: int
+) -> None:
+    given_in = data.draw(grains(stages))
+    account = Account("ingestion", limit)
+    bound = Bound(account=account, weigh=lambda grain: grain.size_bytes)
+    given_out = list(staged(iter(given_in), *[Grain.grown] * stages, queue_size=queue_size, bound=bound))
+    assert [grain.sizes for grain in given_out] == [grain.sizes[stages:] for grain in given_in]
+    assert account.used_bytes == 0
+    largest = max((grain.size_bytes for grain in given_in), default=0)
+    assert account.peak_bytes <= GROWTH_MAX * max(limit, GROWTH_MAX * largest)
+    if not stages:
+        assert account.peak_bytes <= max(limit, largest)
+
+
+def test_the_reader_takes_as_much_for_an_item_as_those_before_became() -> None:
+    account = Account("ingestion", 100)
+    bound = Bound(account=account, weigh=lambda grain: grain.size_bytes)
+    with closing(staged((Grain([10, 50]) for _ in range(20)), Grain.grown, queue_size=20, bound=bound)) as items:
+        for _ in range(12):
+            next(items)
+        assert account.used_bytes <= 100, "two of fifty, and not ten of ten that grow to five hundred"
+
+
+def test_a_pipeline_that_ends_early_holds_nothing_and_its_reader_waits_no_longer() -> None:
+    account = Account("ingestion", 25)
+    bound = Bound(account=account, weigh=lambda _: 10)
+    items = staged(endless(), str, queue_size=5, bound=bound)
+    assert next(items) == "0"
+    items.close()
+    assert account.used_bytes == 0
+
+    def second(number: int) -> int:
+        if number == 1:
+            raise OSError(28, "disk full")
+        return number
+
+    with pytest.raises(OSError, match="disk full"):
+        list(staged(endless(), second, queue_size=5, bound=bound))
+    assert account.used_bytes == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from outcrop.errors import InvalidSource, MissingExtra, OutcropError
-from outcrop.ingest import BadRecord, Record, open_source
+from outcrop.ingest import BadRecord, Record, open_source, sources
 from outcrop.model import Document
 
 
@@ -84,17 +84,18 @@ def test_what_is_no_source_is_refused_at_once(source: object, message: str) -> N
         open_source(source)  # type: ignore[arg-type]
 
 
-def test_a_table_of_another_library_is_refused_with_the_way_to_its_rows() -> None:
+def test_without_pyarrow_a_table_is_refused_with_the_way_to_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     pandas, pyarrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
     columns = {"id": ["a"], "text": ["b"]}
     frame, table = pandas.DataFrame(columns), pyarrow.table(columns)
+    for rows in (frame.to_dict("records"), table.to_pylist(), frame, table):
+        assert documents(rows) == [Document(id="a", text="b")]
+    monkeypatch.setattr(sources, "_has_arrow", lambda: False)
     with pytest.raises(InvalidSource, match=r'found a DataFrame; give its rows: table\.to_dict\("records"\)'):
         open_source(frame)
     for arrow in (table, table.to_batches()[0]):
         with pytest.raises(InvalidSource, match=r"give its rows: table\.to_pylist\(\)"):
             open_source(arrow)
-    for rows in (frame.to_dict("records"), table.to_pylist()):
-        assert documents(rows) == [Document(id="a", text="b")]
 
 
 def test_a_table_of_polars_is_told_by_its_methods() -> None:

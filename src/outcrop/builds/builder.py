@@ -28,7 +28,7 @@ from outcrop.generations.journal import Journal, now
 from outcrop.generations.layout import FORMAT, MANIFEST, GenerationName
 from outcrop.generations.manifest import Manifest, Probe
 from outcrop.ingest import Meter, fingerprint
-from outcrop.writes.preparing import Batch, Preparer, batches
+from outcrop.writes.preparing import Batch, Preparer, batch_bytes_max, batches
 
 __all__ = ["BuildPlan", "OnError", "build", "embedder_probes"]
 
@@ -77,7 +77,7 @@ def _build(plan: BuildPlan, journal: Journal, left: Left, name: GenerationName) 
     cancelling = Cancelling(plan.cancel)
     embedder = plan.embedder if plan.embedder is None or plan.cancel is None else CancellableEmbedder(plan.embedder, cancelling)
     preparer = Preparer(plan.recipe, embedder, plan.chunker, bare=plan.bare)
-    read = cancelling.checked(batches(plan.source, plan.config.batch_documents))
+    read = cancelling.checked(batches(plan.source.records(), plan.config.batch_documents, batch_bytes_max(plan.ingestion)))
     first = _until_a_document(read)
     bad = next((bad for batch in first for bad in batch.bad), None)
     if bad is not None and plan.on_error == "stop":
@@ -91,7 +91,12 @@ def _build(plan: BuildPlan, journal: Journal, left: Left, name: GenerationName) 
         begun=msgspec.structs.replace(begun, recipe=preparer.settle(first[-1])),
         left=left,
         cancelling=cancelling,
-        meter=Meter(plan.progress, size_bytes=plan.source.size_bytes, document_count=plan.source.document_count),
+        meter=Meter(
+            plan.progress,
+            size_bytes=plan.source.size_bytes,
+            document_count=plan.source.document_count,
+            memory=plan.ingestion,
+        ),
     )
     _make_room(job)
     filled = fill(job, preparer, _joined(first, read))

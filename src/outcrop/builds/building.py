@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from threading import Event
-from typing import Any
 
 import msgspec
 
@@ -26,8 +24,8 @@ from outcrop.generations import catalog, locks, manifest, pointer
 from outcrop.generations.layout import GenerationName
 from outcrop.generations.record import CollectionRecord
 from outcrop.index_values import IndexKind, IndexSpec, OptimizeFor
-from outcrop.ingest import BadRecord, Chunker, ProgressSink, Source, open_source
-from outcrop.model import Document, Recipe
+from outcrop.ingest import BadRecord, Chunker, ProgressSink, Source, SourceLike, open_source
+from outcrop.model import Recipe
 from outcrop.retrieval.generation import OpenGeneration, pinned
 from outcrop.writes.accepting import Live, Place, apply_pending
 from outcrop.writes.applying import Target
@@ -40,7 +38,7 @@ _log = logging.getLogger("outcrop")
 class Wanted(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """What a caller asks of a build; None leaves a thing as the active generation has it."""
 
-    source: str | os.PathLike[str] | Iterable[Document] | Iterable[Mapping[str, Any]] | None
+    source: SourceLike | None
     embedder: str | Embedder | None
     chunker: str | Chunker | None
     analyzer: str | None
@@ -88,6 +86,7 @@ def build_generation(stage: Stage, record: CollectionRecord, wanted: Wanted) -> 
             on_error=wanted.on_error,
             on_skip=wanted.on_skip,
             progress=wanted.progress,
+            ingestion=stage.ingestion,
             begin=partial(_begin, stage, base, began),
             catch_up=partial(_catch_up, stage, mixed),
             kept=kept,

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from functools import partial
+from operator import attrgetter
 
 import msgspec
 
@@ -20,7 +21,7 @@ from outcrop.documents import Documents, DocumentsWriter
 from outcrop.engines import registry
 from outcrop.engines.protocol import GenerationIndex, IndexStats
 from outcrop.errors import NothingToBuild
-from outcrop.ingest import StageClock, staged
+from outcrop.ingest import Bound, StageClock, staged
 from outcrop.writes.preparing import Batch, Preparer
 
 _log = logging.getLogger("outcrop")
@@ -84,7 +85,8 @@ def _written(job: Job, preparer: Preparer, read: Iterator[Batch], into: tuple[Do
             opened.callback(store.close)
         salvaging = SalvagingPreparer(preparer, stores, embeds=plan.embedder is not None)
         job.meter.begin(", ".join(_STAGES), clocks)
-        stages = staged(read, salvaging.chunk, salvaging.embed, queue_size=_QUEUED_BATCHES, clocks=clocks[:-1])
+        bound = Bound(account=plan.ingestion, weigh=attrgetter("size_bytes"))
+        stages = staged(read, salvaging.chunk, salvaging.embed, queue_size=_QUEUED_BATCHES, clocks=clocks[:-1], bound=bound)
         for batch in opened.enter_context(closing(stages)):
             with clocks[-1]:
                 wrote = writer.write(batch)

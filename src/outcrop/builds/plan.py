@@ -18,6 +18,7 @@ from outcrop.embedding import Embedder
 from outcrop.generations.journal import Journal
 from outcrop.generations.layout import CollectionFolder, GenerationName
 from outcrop.ingest import BadRecord, Chunker, Meter, ProgressSink, Source
+from outcrop.memory import Account
 from outcrop.model import Recipe
 
 OnError = Literal["stop", "skip"]
@@ -26,11 +27,12 @@ OnError = Literal["stop", "skip"]
 class BuildPlan(msgspec.Struct, frozen=True, eq=False):
     """Everything a build needs to know. `recipe.dimension` may still be open: the first document's vector settles it.
 
-    `begin` is called before the source is read, with the new generation's number: it returns the sequence of the last write that
-    need not be carried over, and holds the later ones for that number. It is not called when an interrupted build of the same files
-    goes on. `catch_up` is called once the generation is sealed and verified, with its name and its settled recipe: it applies the
-    writes made meanwhile. `kept` says what of the source was written directly, or None if it is all new. `bare`: documents may lack
-    the vector that the others have. `cancel`, once set, ends the build.
+    `ingestion` is the memory of what is under way. `begin` is called before the source is read, with the new generation's number:
+    it returns the sequence of the last write that need not be carried over, and holds the later ones for that number. It is not
+    called when an interrupted build of the same files goes on. `catch_up` is called once the generation is sealed and verified,
+    with its name and its settled recipe: it applies the writes made meanwhile. `kept` says what of the source was written
+    directly, or None if it is all new. `bare`: documents may lack the vector that the others have. `cancel`, once set, ends the
+    build.
     """
 
     folder: CollectionFolder
@@ -42,6 +44,7 @@ class BuildPlan(msgspec.Struct, frozen=True, eq=False):
     on_error: OnError
     on_skip: Callable[[BadRecord], None] | None
     progress: ProgressSink | None
+    ingestion: Account
     begin: Callable[[int], int]
     catch_up: Callable[[GenerationName, Recipe], None]
     kept: KeptWrites | None = None

@@ -16,6 +16,7 @@ from outcrop.generations import locks, record
 from outcrop.generations.journal import Journal
 from outcrop.generations.layout import CollectionFolder, GenerationName
 from outcrop.ingest import Chunker
+from outcrop.memory import Account
 from outcrop.retrieval.generation import OpenGeneration, pinned
 from outcrop.retrieval.openings import Openings
 from outcrop.writes.accepting import Live
@@ -33,6 +34,7 @@ class Stage(msgspec.Struct, frozen=True, eq=False):
     ingredients: Ingredients
     embedding_cache: EmbeddingCache
     openings: Openings
+    ingestion: Account
     resting: dict[GenerationName, float] = {}  # until when (monotonic) the background leaves a generation alone
 
     @contextmanager

@@ -15,6 +15,7 @@ from outcrop.engines.fallback import FallbackEngine, FallbackIndex, NoIndex, Pol
 from outcrop.engines.lancedb import LanceEngine, library, location
 from outcrop.engines.protocol import Availability, Engine, GenerationIndex
 from outcrop.errors import EngineUnavailable, IllegalState, InvalidConfig
+from outcrop.memory import share_bytes
 from outcrop.model import Recipe, Running
 
 BUILTIN, LANCEDB = "builtin", "lancedb"
@@ -179,11 +180,11 @@ def names() -> tuple[str, ...]:
 
 
 def _builtin(config: Config) -> BuiltinEngine:
-    return BuiltinEngine(part_bytes_max=config.part_bytes_max)
+    return BuiltinEngine(part_bytes_max=config.part_bytes_max, memory_bytes=share_bytes(config.memory_budget, "indexing"))
 
 
 def _lancedb(config: Config) -> LanceEngine:
-    return LanceEngine(config.lancedb_uri)
+    return LanceEngine(config.lancedb_uri, memory_bytes=share_bytes(config.memory_budget, "indexing"))
 
 
 def _lancedb_of(name: str, config: Config, directory: Path | None) -> Engine:

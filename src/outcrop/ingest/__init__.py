@@ -6,12 +6,14 @@ from outcrop.ingest.jsonl import lines_of
 from outcrop.ingest.pipeline import staged
 from outcrop.ingest.progress import Meter, Progress, ProgressSink, StageShare
 from outcrop.ingest.records import RECORD_BYTES_MAX, BadRecord, Record, Source
-from outcrop.ingest.sources import open_source
+from outcrop.ingest.sources import SourceLike, open_source
 from outcrop.ingest.stage_clock import StageClock
+from outcrop.ingest.weighing import Bound
 
 __all__ = [
     "RECORD_BYTES_MAX",
     "BadRecord",
+    "Bound",
     "Chunker",
     "Meter",
     "Piece",
@@ -19,6 +21,7 @@ __all__ = [
     "ProgressSink",
     "Record",
     "Source",
+    "SourceLike",
     "StageClock",
     "StageShare",
     "fingerprint",

@@ -17,7 +17,7 @@ def fingerprint(source: Source) -> str | None:
     file. None where nothing can be told: an iterable of documents, files that cannot be looked at.
     """
     path = getattr(source, "path", None)
-    if not isinstance(path, Path):
+    if not isinstance(path, Path) or getattr(source, "stream", None) is not None:
         return None
     digest = hashlib.sha256(os.fsencode(path.absolute()))
     try:

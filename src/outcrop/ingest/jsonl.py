@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,8 +72,8 @@ def open_jsonl(path: Path) -> JsonLines:
     return JsonLines(path, f"the JSONL file {path}", path.stat().st_size)
 
 
-def lines_of(stream: io.RawIOBase, name: str) -> JsonLines:
-    """The source for JSON lines from a stream such as the standard input, which can be read once and is closed at the end."""
+def lines_of(stream: Any, name: str) -> JsonLines:
+    """The source for JSON lines from a binary stream such as the standard input, plain or compressed, which can be read once."""
     return JsonLines(Path(name), f"JSON lines from {name}", None, stream=stream)
 
 

@@ -10,23 +10,31 @@ from types import GeneratorType
 from typing import Any
 
 from outcrop.ingest.stage_clock import StageClock
+from outcrop.ingest.weighing import Bound, Scale
 
 _WAKE_SECONDS = 0.5
+_LEFT_BEHIND_SECONDS = 5.0
 
 
 def staged(
-    source: Iterator[Any], *stages: Callable[[Any], Any], queue_size: int = 8, clocks: Sequence[StageClock] = ()
+    source: Iterator[Any],
+    *stages: Callable[[Any], Any],
+    queue_size: int = 8,
+    clocks: Sequence[StageClock] = (),
+    bound: Bound | None = None,
 ) -> Generator[Any, None, None]:
     """Each item of `source` put through the stages in order; the source and every stage run in a thread of their own.
 
     Order is kept. Queues of `queue_size` items join the threads: at most `(len(stages) + 1) * (queue_size + 1)` items are under way
-    between the source and the consumer. For stages that wait or release the GIL (files, compression, embedders, SQLite).
+    between the source and the consumer, and no more bytes than `bound` allows, if it is given: an item has its bytes until the
+    consumer asks for the next. For stages that wait or release the GIL (files, compression, embedders, SQLite).
 
     An exception in the source or in a stage is raised here as the very same object, with its traceback. Then, and when the
     consumer closes the generator or an exception (`KeyboardInterrupt` too) passes through it, all threads stop as soon as the
     call that each is in returns, and no thread is left when the generator has ended. Items under way are dropped; but before an
     exception of the source or a stage is raised, those that have been through all stages are still given out, since their work
-    may have been dear. A source that is a generator is closed. Nothing starts before the first item is asked for.
+    may have been dear. A source that is a generator is closed. Only a source that does not return from a read, such as an idle
+    pipe, is left behind after five seconds. Nothing starts before the first item is asked for.
 
     `clocks`, if given, are one for the source and one for each stage: they run while it works.
 
@@ -39,32 +47,36 @@ def staged(
         raise ValueError(f"queue_size must be at least 1, found {queue_size}")
     if clocks and len(clocks) != len(stages) + 1:
         raise ValueError(f"{len(stages) + 1} clocks are wanted, one for the source and one for each stage, found {len(clocks)}")
-    return _staged(source, stages, queue_size, clocks or [nullcontext()] * (len(stages) + 1))
-
-
-def _staged(
-    source: Iterator[Any], stages: tuple[Callable[[Any], Any], ...], queue_size: int, clocks: Sequence[AbstractContextManager[Any]]
-) -> Generator[Any, None, None]:
     line = _Line()
+    scale = Scale(bound, lambda: line.stopped)
     queues = [_Queue(line, queue_size) for _ in range(len(stages) + 1)]
-    reading = (_timed(source, clocks[0]), source, queues[0], line)
+    clocked: Sequence[AbstractContextManager[Any]] = clocks or [nullcontext()] * (len(stages) + 1)
+    reading = (scale.admitted(_timed(source, clocked[0])), source, queues[0], line)
     threads = [threading.Thread(target=_read, args=reading, name="outcrop-read", daemon=True)]
-    for index, (stage, clock) in enumerate(zip(stages, clocks[1:], strict=True)):
-        arguments = (_clocked(stage, clock), queues[index], queues[index + 1], line)
+    for index, (stage, clock) in enumerate(zip(stages, clocked[1:], strict=True)):
+        arguments = (scale.weighed(_clocked(stage, clock)), queues[index], queues[index + 1], line)
         threads.append(threading.Thread(target=_run, args=arguments, name=f"outcrop-stage-{index + 1}", daemon=True))
+    return _staged(threads, queues[-1], line, scale)
+
+
+def _staged(threads: list[threading.Thread], output: _Queue, line: _Line, scale: Scale) -> Generator[Any, None, None]:
     started: list[threading.Thread] = []
     try:
         for thread in threads:
             thread.start()
             started.append(thread)
-        yield from queues[-1]
+        yield from scale.released(output)
         if line.error is not None:
+            scale.close()
             _end(started)
-            yield from queues[-1].rest()
+            yield from scale.released(output.rest())
             raise line.error
     finally:
         line.stop()
-        _end(started)
+        scale.close()
+        _end(started[1:])
+        for reader in started[:1]:
+            reader.join(_LEFT_BEHIND_SECONDS)
         line.error = None  # its traceback refers to this frame
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from outcrop.ingest.stage_clock import StageClock
+from outcrop.memory import Account
 
 
 class StageShare(msgspec.Struct, frozen=True):
@@ -22,7 +23,8 @@ class Progress(msgspec.Struct, frozen=True):
 
     `rate` is documents a second over the phase; `skipped` counts bad records, `reused` the documents that an interrupted build had
     prepared already. `remaining_seconds` is None while nothing is known to tell it from. `size_bytes` and `document_count` are the
-    source's totals, where it has them. `stages` are the stages that overlap in this phase.
+    source's totals, where it has them. `stages` are the stages that overlap in this phase; what is under way between them holds
+    `held_bytes`, of at most about `held_bytes_max`.
     """
 
     phase: str
@@ -37,10 +39,12 @@ class Progress(msgspec.Struct, frozen=True):
     document_count: int | None = None
     reused: int = 0
     stages: tuple[StageShare, ...] = ()
+    held_bytes: int | None = None
+    held_bytes_max: int | None = None
 
     @property
     def slowest(self) -> StageShare | None:
-        """The stage that worked most, which the others wait for; None for a phase without stages."""
+        """The stage that worked most and sets the pace: the others wait for it. None for a phase without stages."""
         return max(self.stages, key=lambda stage: stage.busy, default=None)
 
     @property
@@ -74,12 +78,14 @@ class Meter:
         *,
         size_bytes: int | None = None,
         document_count: int | None = None,
+        memory: Account | None = None,
         interval_seconds: float = 0.1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sink = sink
         self._size_bytes = size_bytes
         self._document_count = document_count
+        self._memory = memory
         self._interval_seconds = interval_seconds
         self._clock = clock
         self._phase: str | None = None
@@ -122,6 +128,7 @@ class Meter:
 
     def _tell(self, now: float) -> Progress:
         seconds = now - self._started
+        memory = self._memory if self._stages else None
         progress = Progress(
             phase=self._name,
             documents=self._documents,
@@ -137,6 +144,8 @@ class Meter:
             stages=tuple(
                 StageShare(stage.name, min(stage.seconds / seconds, 1.0) if seconds > 0 else 0.0) for stage in self._stages
             ),
+            held_bytes=None if memory is None else memory.used_bytes,
+            held_bytes_max=None if memory is None else memory.limit_bytes,
         )
         fraction = progress.fraction
         if fraction and seconds > 0:

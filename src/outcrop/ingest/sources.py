@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
+import io
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import msgspec
-
-from outcrop.errors import InvalidDocument, InvalidSource
+from outcrop.errors import InvalidSource
+from outcrop.ingest.arrow import open_arrow, speaks_arrow
 from outcrop.ingest.beir import beir_corpus, open_beir
 from outcrop.ingest.csv_files import open_csv
-from outcrop.ingest.fields import document_from
 from outcrop.ingest.folder import FORMATS, open_folder, open_text_file
-from outcrop.ingest.jsonl import open_jsonl
+from outcrop.ingest.items import Items, stepped
+from outcrop.ingest.jsonl import lines_of, open_jsonl
 from outcrop.ingest.parquet import open_parquet
-from outcrop.ingest.records import RECORD_BYTES_MAX, RECORD_FAULTS, BadRecord, Record, Source, bad_record
+from outcrop.ingest.records import RECORD_BYTES_MAX, BadRecord, Record, Source
 from outcrop.ingest.streams import COMPRESSIONS
 from outcrop.model import Document
 
-__all__ = ["RECORD_BYTES_MAX", "BadRecord", "Items", "Record", "Source", "open_source"]
+__all__ = ["RECORD_BYTES_MAX", "BadRecord", "Items", "Record", "Source", "SourceLike", "open_source"]
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # two letters at least: a drive is no scheme
 _RECORD_FILES: dict[str, Callable[[Path], Source]] = {
@@ -35,12 +36,26 @@ _RECORD_FILES: dict[str, Callable[[Path], Source]] = {
 _WHOLE_FILES: dict[str, Callable[[Path], Source]] = {".parquet": open_parquet, **dict.fromkeys(FORMATS, open_text_file)}
 
 
-def open_source(source: str | os.PathLike[str] | Iterable[Document] | Iterable[Mapping[str, Any]]) -> Source:
+SourceLike = (
+    str
+    | os.PathLike[str]
+    | Iterable[Document]
+    | Iterable[Mapping[str, Any]]
+    | AsyncIterable[Document]
+    | AsyncIterable[Mapping[str, Any]]
+    | BinaryIO
+)
+"""What `open_source` takes, besides tables and record batches of Arrow."""
+
+
+def open_source(source: SourceLike) -> Source:
     """A source of documents: the path of a file or a folder, or an iterable of Documents or of dicts with the same keys.
 
     Files are told by their extension: `.jsonl` `.ndjson` `.json` (one object a line), `.csv` `.tsv`, each also compressed (`.gz`
     `.bz2` `.xz` `.zst`); `.parquet`; `.md` `.markdown` `.txt` `.html` `.htm`, one document each. A folder is a BEIR folder if it
-    has a `corpus.jsonl`, otherwise a folder of text files.
+    has a `corpus.jsonl`, otherwise a folder of text files. A binary file object such as `sys.stdin.buffer` is read as JSON lines,
+    plain or compressed, and is not closed. An iterable may be asynchronous, run in an event loop of its own, and its items may be
+    record batches; a table, a batch or a reader of PyArrow, or a frame of pandas or Polars, is read batch by batch too.
 
     What can be checked without reading everything is checked now. Raises `InvalidSource`; `MissingExtra` for Parquet, HTML and
     `.zst` without their extras.
@@ -55,32 +70,32 @@ def open_source(source: str | os.PathLike[str] | Iterable[Document] | Iterable[M
         raise InvalidSource("a source is many documents, found a single dict; put it into a list")
     if isinstance(source, bytes | bytearray | memoryview):
         raise InvalidSource("a source is a path or an iterable of documents, found bytes; decode them, or write them to a file")
+    if hasattr(source, "read"):
+        return _open_stream(source)
+    if speaks_arrow(source) and _has_arrow():
+        return open_arrow(source)
     rows = _rows_of_a_table(source)
     if rows is not None:
         raise InvalidSource(
             f"a source is a path or an iterable of documents, found a {type(source).__name__}; give its rows: {rows}"
         )
+    if isinstance(source, AsyncIterable):
+        return Items(stepped(source), description="an asynchronous iterable of documents")
     if not isinstance(source, Iterable):
         raise InvalidSource(f"a source is a path or an iterable of documents, found {type(source).__name__}: {source!r:.80}")
     return Items(source, len(source) if isinstance(source, Sized) else None)
 
 
-class Items(msgspec.Struct, frozen=True, eq=False):
-    """The documents of an iterable. An exception that the iterable itself raises is the caller's and passes through unchanged."""
+def _open_stream(stream: Any) -> Source:
+    """JSON lines from a file object: told from one of text by what it reads."""
+    if isinstance(stream, io.TextIOBase):
+        raise InvalidSource("a file object is read as bytes, found one of text; open it with mode 'rb', or give sys.stdin.buffer")
+    name = getattr(stream, "name", None)
+    return lines_of(stream, "stdin" if name in (0, "<stdin>") else name if isinstance(name, str) else "a stream")
 
-    items: Iterable[Document] | Iterable[Mapping[str, Any]]
-    document_count: int | None = None
-    description: str = "an iterable of documents"
-    size_bytes: None = None
 
-    def records(self) -> Iterator[Record | BadRecord]:
-        """The documents in order; the number in `origin` is 1-based. See `Source.records`."""
-        for number, item in enumerate(self.items, start=1):
-            origin = f"item {number}"
-            try:
-                yield Record(item if isinstance(item, Document) else _from_item(item), origin)
-            except RECORD_FAULTS as error:
-                yield bad_record(origin, error)
+def _has_arrow() -> bool:
+    return importlib.util.find_spec("pyarrow") is not None
 
 
 def _rows_of_a_table(source: object) -> str | None:
@@ -96,12 +111,6 @@ def _rows_of_a_table(source: object) -> str | None:
 
 def _address(source: str) -> str:
     return f"{source} is an address, and addresses are not read: a source is a local file or folder; download it first"
-
-
-def _from_item(item: object) -> Document:
-    if not isinstance(item, Mapping):
-        raise InvalidDocument(f"a document is a Document or a dict, found {type(item).__name__}: {item!r:.60}")
-    return document_from(item)
 
 
 def _open_path(path: Path) -> Source:

@@ -20,6 +20,8 @@ from outcrop.ingest.records import RECORD_BYTES_MAX
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 
 _BUFFER_BYTES = 256 * 1024
+_MAGIC = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\x00", ".zst": b"\x28\xb5\x2f\xfd"}
+_MAGIC_BYTES = max(map(len, _MAGIC.values()))
 
 
 class ByteFile:
@@ -27,27 +29,34 @@ class ByteFile:
 
     Raises `InvalidSource` when it cannot be opened and, while reading, when the compression is damaged or cut off or the disk
     fails; `MissingExtra` for `.zst` without the extra `zstd`. A binary `stream` that is open already is read in the place of the
-    file, whose name `path` then only is in messages.
+    file, whose name `path` then only is in messages; its compression is told by its first bytes, and it stays open.
     """
 
     def __init__(self, path: Path, stream: Any = None) -> None:
         self.path = path
-        self.compressed = path.suffix.lower() in COMPRESSIONS
+        self._owned = stream is None
         self._offset_bytes = 0
         self._line = 0
         self._text: io.TextIOWrapper | None = None
         with self._faults():
-            self._raw = path.open("rb", buffering=0) if stream is None else stream
+            self._raw = _opened(path, stream)
         try:
+            with self._faults():
+                self._suffix = path.suffix.lower() if stream is None else _suffix_of(self._raw.peek(_MAGIC_BYTES))
             self._stream = self._decompressed()
         except BaseException:
             self._raw.close()
             raise
 
     @property
+    def compressed(self) -> bool:
+        """Whether what is read is decompressed."""
+        return self._suffix in COMPRESSIONS
+
+    @property
     def position_bytes(self) -> int:
         """How much of the file has been read: exact for a plain file, up to a buffer ahead for a compressed one."""
-        return self._raw.tell() if self.compressed else self._offset_bytes
+        return self._raw.tell() if self.compressed and self._owned else self._offset_bytes
 
     def lines(self, limit: int = RECORD_BYTES_MAX, *, universal: bool = False) -> Iterator[tuple[int, bytes | None]]:
         """Each line with its 1-based number and its line end. A line of more than `limit` bytes is passed over and given as None.
@@ -94,7 +103,7 @@ class ByteFile:
         self.close()
 
     def _decompressed(self) -> Any:
-        suffix = self.path.suffix.lower()
+        suffix = self._suffix
         opened: Any = self._raw
         if suffix == ".gz":
             opened = gzip.GzipFile(fileobj=self._raw, mode="rb")
@@ -104,6 +113,8 @@ class ByteFile:
             opened = lzma.LZMAFile(self._raw)  # noqa: SIM115 - closed with the ByteFile
         elif suffix == ".zst":
             opened = _zstd().ZstdFile(self._raw)
+        elif not self._owned:
+            return opened
         return io.BufferedReader(opened, _BUFFER_BYTES)
 
     def _universal_readline(self) -> Callable[[int], bytes]:
@@ -142,8 +153,40 @@ class ByteFile:
         elif isinstance(error, OSError) and error.errno is not None:
             reason = f"{error.strerror or error}{after}"
         else:
-            reason = f"it is not valid {self.path.suffix} data{after} ({error})"
+            reason = f"it is not valid {self._suffix} data{after} ({error})"
         return InvalidSource(f"cannot read {self.path}: {reason}", path=str(self.path), line=self._line or None)
+
+
+def _opened(path: Path, stream: Any) -> Any:
+    return path.open("rb", buffering=0) if stream is None else io.BufferedReader(_Readable(stream), _BUFFER_BYTES)
+
+
+class _Readable(io.RawIOBase):
+    """A stream of the caller's to read from: closing this leaves that one open."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        # What is there already is enough: a line is wanted as soon as it comes.
+        self._read_some = getattr(stream, "read1", stream.read)
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Fill a part of the buffer; how much of it."""
+        content = self._read_some(len(buffer))
+        if content is None:  # nothing yet, and it does not wait
+            return None
+        if not isinstance(content, bytes):
+            raise InvalidSource(f"a file object is read as bytes, found one that gives {type(content).__name__}")
+        buffer[: len(content)] = content
+        return len(content)
+
+
+def _suffix_of(head: bytes) -> str:
+    """Which compression the first bytes are of; "" for none."""
+    return next((suffix for suffix, magic in _MAGIC.items() if head.startswith(magic)), "")
 
 
 def _zstd() -> Any:

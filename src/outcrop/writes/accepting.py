@@ -23,7 +23,7 @@ from outcrop.model import Recipe, WriteResult
 from outcrop.writes.applying import Effect, Target, apply, recover
 from outcrop.writes.fitting import Fitter, fitted
 from outcrop.writes.outcomes import Delete, Outcomes, Patch, Put, after, encoded, resolved, space_of
-from outcrop.writes.preparing import Batch, Preparer
+from outcrop.writes.preparing import Batch, Prepared, Preparer
 
 _PENDING_PAGE = 1000
 
@@ -50,18 +50,59 @@ class Place(msgspec.Struct, frozen=True, eq=False):
     unborn: Callable[[], Fitter]
 
 
+class Cut(msgspec.Struct, frozen=True, eq=False):
+    """Documents in pieces, as a recipe wants them; `preparer` can embed them."""
+
+    recipe: Recipe
+    preparer: Preparer
+    prepared: Prepared
+
+
+class Ready(msgspec.Struct, frozen=True, eq=False):
+    """Documents that need only be written, to a generation that prepares as `recipe` does."""
+
+    recipe: Recipe
+    prepared: Prepared
+
+
 def upsert(place: Place, source: Source) -> WriteResult:
     """Put documents in, replacing those with the same ids. All of them or none."""
     records = _checked(source)
+    if not records:
+        return _nothing(place)
     while True:
-        with place.live() as live:
-            fitter = place.unborn() if live is None else live.fitter
-            recipe, outcomes = _prepared(records, fitter, unborn=live is None) if records else (fitter.recipe, {})
-        if not outcomes:
-            return _nothing(place)
-        with place.writing(), _settled(place, recipe) as current:
-            if current is not None and space_of(current.target.recipe) == space_of(recipe):
-                return _written(place, current, outcomes)
+        pieces = cut(place, Batch(records=records, bad=(), position_bytes=None))
+        if pieces.prepared.bad:
+            raise pieces.prepared.bad[0].error
+        result = put(place, embedded(pieces))
+        if result is not None:
+            return result
+
+
+def cut(place: Place, batch: Batch) -> Cut:
+    """Cut documents as the active generation wants it, or the first one that is to be made."""
+    with place.live() as live:
+        fitter = place.unborn() if live is None else live.fitter
+        preparer = Preparer(fitter.recipe, fitter.embedder(), fitter.chunker())
+    recipe = preparer.settle(batch) if live is None and fitter.recipe.dimension is None else fitter.recipe
+    return Cut(recipe=recipe, preparer=preparer, prepared=preparer.chunk(batch))
+
+
+def embedded(pieces: Cut) -> Ready:
+    """Give the pieces their vectors."""
+    return Ready(recipe=pieces.recipe, prepared=pieces.preparer.embed(pieces.prepared))
+
+
+def put(place: Place, ready: Ready) -> WriteResult | None:
+    """Write documents, all of them or none. None if the active generation prepares in another way now: cut them anew."""
+    space = space_of(ready.recipe)
+    outcomes: Outcomes = {one.document.id: Put(prepared=one, space=space) for one in ready.prepared.documents}
+    if not outcomes:
+        return _nothing(place)
+    with place.writing(), _settled(place, ready.recipe) as current:
+        if current is None or space_of(current.target.recipe) != space:
+            return None
+        return _written(place, current, outcomes)
 
 
 def delete(place: Place, ids: Iterable[str]) -> WriteResult:
@@ -192,17 +233,6 @@ def _checked(source: Source) -> list[Record]:
         seen.add(document_id)
         records.append(item)
     return records
-
-
-def _prepared(records: Sequence[Record], fitter: Fitter, *, unborn: bool) -> tuple[Recipe, Outcomes]:
-    preparer = Preparer(fitter.recipe, fitter.embedder(), fitter.chunker())
-    batch = Batch(records=records, bad=(), position_bytes=None)
-    recipe = preparer.settle(batch) if unborn and fitter.recipe.dimension is None else fitter.recipe
-    prepared = preparer.chunk(batch)
-    if prepared.bad:
-        raise prepared.bad[0].error
-    space = space_of(recipe)
-    return recipe, {one.document.id: Put(prepared=one, space=space) for one in preparer.embed(prepared).documents}
 
 
 def _nothing(place: Place) -> WriteResult:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from sys import getsizeof
 
 import msgspec
 import numpy as np
@@ -10,18 +11,24 @@ from numpy.typing import NDArray
 
 from outcrop.embedding import Embedder
 from outcrop.errors import InvalidDocument, OutcropError
-from outcrop.ingest import BadRecord, Chunker, Piece, Record, Source
+from outcrop.ingest import BadRecord, Chunker, Piece, Record
+from outcrop.memory import Account
 from outcrop.model import Document, Recipe
 
-_BATCH_CHARACTERS_MAX = 4_000_000
+# What the objects of a document, a bad record or a piece take besides their texts.
+_DOCUMENT_BYTES, _BAD_BYTES, _PIECE_BYTES = 600, 2_000, 150
+_BYTES_PER_JSON_BYTE = 6  # a number of a few digits is an object of 30 bytes
+_BATCHES_UNDER_WAY = 6
+_encoded = msgspec.json.Encoder().encode
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Some records of the source, and how far into the source they reach."""
+    """Some records of the source, and how far into the source they reach. `size_bytes` is about the memory that they take."""
 
     records: Sequence[Record]
     bad: Sequence[BadRecord]
     position_bytes: int | None
+    size_bytes: int = 0
 
 
 class PreparedDocument(msgspec.Struct, frozen=True, eq=False):
@@ -40,25 +47,49 @@ class Prepared(msgspec.Struct, frozen=True):
     bad: Sequence[BadRecord]
     position_bytes: int | None
 
+    @property
+    def size_bytes(self) -> int:
+        """About the memory that the documents take, with their pieces and vectors."""
+        return _BAD_BYTES * len(self.bad) + sum(map(_prepared_bytes, self.documents))
 
-def batches(source: Source, document_count_max: int) -> Iterator[Batch]:
-    """The source in batches, bounded in documents and in characters so that memory is bounded whatever the documents' size."""
+
+def batches(source: Iterable[Record | BadRecord], document_count_max: int, size_bytes_max: int) -> Iterator[Batch]:
+    """Records in batches, bounded in documents and in the memory that they take; one document alone may take more."""
     records: list[Record] = []
     bad: list[BadRecord] = []
-    characters = 0
+    size = 0
     position: int | None = None
-    for item in source.records():
+    for item in source:
         if isinstance(item, BadRecord):
             bad.append(item)
+            size += _BAD_BYTES
         else:
             records.append(item)
-            characters += len(item.document.text)
+            size += document_bytes(item.document)
             position = item.position_bytes
-        if len(records) + len(bad) >= document_count_max or characters >= _BATCH_CHARACTERS_MAX:
-            yield Batch(records=records, bad=bad, position_bytes=position)
-            records, bad, characters = [], [], 0
+        if len(records) + len(bad) >= document_count_max or size >= size_bytes_max:
+            yield Batch(records=records, bad=bad, position_bytes=position, size_bytes=size)
+            records, bad, size = [], [], 0
     if records or bad:
-        yield Batch(records=records, bad=bad, position_bytes=position)
+        yield Batch(records=records, bad=bad, position_bytes=position, size_bytes=size)
+
+
+def batch_bytes_max(ingestion: Account) -> int:
+    """How large one batch may be, so that reading, cutting, embedding and writing each have one."""
+    return ingestion.limit_bytes // _BATCHES_UNDER_WAY
+
+
+def document_bytes(document: Document) -> int:
+    """About the memory that a document takes."""
+    vector = 0 if document.vector is None else getsizeof(document.vector)
+    metadata = _BYTES_PER_JSON_BYTE * len(_encoded(document.metadata)) if document.metadata else 0
+    return _DOCUMENT_BYTES + getsizeof(document.text) + getsizeof(document.title) + vector + metadata
+
+
+def _prepared_bytes(one: PreparedDocument) -> int:
+    text = one.document.text
+    pieces = sum(_PIECE_BYTES + (0 if piece.text is text else getsizeof(piece.text)) for piece in one.pieces)
+    return document_bytes(one.document) + pieces + (0 if one.vectors is None else one.vectors.nbytes)
 
 
 class Preparer:

@@ -19,14 +19,14 @@ from outcrop.model import Recipe
 
 
 class Building:
-    """The writing side of a build. One thread uses it; memory is bounded by a part's metadata."""
+    """The writing side of a build. One thread uses it; memory is bounded by `text_bytes` and a part of `part_rows_max` rows."""
 
-    def __init__(self, directory: Path, recipe: Recipe, part_rows_max: int) -> None:
+    def __init__(self, directory: Path, recipe: Recipe, *, part_rows_max: int, text_bytes: int) -> None:
         self._directory = directory
         self._recipe = recipe
         self._part_rows_max = part_rows_max
         self._sequence = 0
-        self._text = TextWriter.create(directory / TEXT, recipe.analyzer)
+        self._text = TextWriter.create(directory / TEXT, recipe.analyzer, buffer_bytes=text_bytes)
         self._part: PartWriter | None = None
 
     def apply(self, upserts: Sequence[IndexedChunk], deletes: Sequence[int], sequence: int) -> None:

@@ -20,18 +20,30 @@ from outcrop.model import Capabilities, Recipe
 
 _FLOAT_BYTES = 4
 _PART_ROWS_MAX = 1_000_000
-_PART_ROWS_MAX_WITHOUT_VECTORS = 250_000  # metadata of an open part is in memory, about half a kilobyte a row
+_PART_ROWS_MIN = 4_096  # as many as are searched one by one anyway
 _PART_BYTES_MAX = 512 * 1024**2
+_MEMORY_BYTES = 400_000_000
+_TEXT_SHARE = 0.5
+# What a row of a part takes while its columns are collected, and then, besides its code, while its graph is built: 163 bytes were
+# measured with M = 16 (40,000 x 256).
+_METADATA_ROW_BYTES = 400
+_GRAPH_ROW_BYTES = 164
 
 
 class BuiltinEngine:
-    """The engine that is always there. `part_bytes_max` bounds the vectors of one part and with it the memory of a build."""
+    """The engine that is always there.
+
+    A build holds about `memory_bytes`: half of them for words that are not written yet, the rest for the part that is being filled.
+    `part_bytes_max` bounds the vectors of one part besides.
+    """
 
     name = "builtin"
     capabilities = Capabilities(filters=True, metrics=("cosine", "dot", "l2"), index_kinds=("flat", "hnsw", "ivf_flat", "ivf_pq"))
 
-    def __init__(self, *, part_bytes_max: int = _PART_BYTES_MAX) -> None:
+    def __init__(self, *, part_bytes_max: int = _PART_BYTES_MAX, memory_bytes: int = _MEMORY_BYTES) -> None:
         self._part_bytes_max = part_bytes_max
+        self._text_bytes = int(memory_bytes * _TEXT_SHARE)
+        self._part_memory_bytes = memory_bytes - self._text_bytes
 
     def availability(self) -> Availability:
         """Always available: its libraries are core dependencies."""
@@ -40,7 +52,8 @@ class BuiltinEngine:
     def create(self, recipe: Recipe, directory: Path) -> BuiltinIndex:
         """An empty index for a new generation."""
         rows_max = self._part_rows_max(recipe)
-        return BuiltinIndex(directory, recipe, rows_max, Building(directory, recipe, rows_max))
+        building = Building(directory, recipe, part_rows_max=rows_max, text_bytes=self._text_bytes)
+        return BuiltinIndex(directory, recipe, rows_max, building)
 
     def open(self, recipe: Recipe, directory: Path) -> BuiltinIndex:
         """The sealed index of an existing generation; everything is memory-mapped, so size does not matter."""
@@ -68,9 +81,10 @@ class BuiltinEngine:
         """Nothing lies outside the generation's folder."""
 
     def _part_rows_max(self, recipe: Recipe) -> int:
+        bounded = max(_PART_ROWS_MIN, min(self._part_memory_bytes // _row_bytes(recipe), _PART_ROWS_MAX))
         if recipe.dimension is None:
-            return _PART_ROWS_MAX_WITHOUT_VECTORS
-        return max(1, min(self._part_bytes_max // (recipe.dimension * _FLOAT_BYTES), _PART_ROWS_MAX))
+            return bounded
+        return max(1, min(self._part_bytes_max // (recipe.dimension * _FLOAT_BYTES), bounded))
 
 
 class BuiltinIndex:
@@ -146,6 +160,15 @@ class BuiltinIndex:
         if serving is None:
             raise Closed(f"the index in {self._directory} is {'still being built' if self._building else 'closed'}")
         return serving
+
+
+def _row_bytes(recipe: Recipe) -> int:
+    """What a row takes in memory while its part is built: first its metadata, then what the vector index keeps of it."""
+    if recipe.dimension is None or recipe.index.kind == "flat":
+        return _METADATA_ROW_BYTES
+    # Inverted files keep the rows themselves, or learn from a sample that may be as large.
+    code = recipe.dimension * (_FLOAT_BYTES if recipe.index.kind.startswith("ivf") else 1)
+    return max(_METADATA_ROW_BYTES, code + _GRAPH_ROW_BYTES)
 
 
 def _verify_part(documents: Documents, directory: Path, part: PartRow) -> None:

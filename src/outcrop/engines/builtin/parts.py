@@ -73,6 +73,7 @@ class PartWriter:
         with storage_errors(self._directory):
             np.save(self._directory / _SLOTS, np.frombuffer(self._slots, dtype=np.int64))
             self._columns.write(self._directory)
+            self._columns = ColumnsWriter()  # its memory is the index's now
             spec, goal = self._recipe.index, self._recipe.goal
             vectors = None if self._vectors is None else self._vectors.seal(spec, goal=goal, queries=queries, threads=threads)
             files = sorted(path for path in self._directory.rglob("*") if path.is_file())

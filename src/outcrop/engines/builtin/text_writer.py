@@ -28,6 +28,7 @@ from outcrop.files import storage_errors, sync_folder
 # One thread and one large buffer give one segment for about half a million short texts, and fewer segments are faster queries.
 _BULK_HEAP_BYTES = 200_000_000
 _HEAP_BYTES = 50_000_000
+_HEAP_BYTES_MIN = 15_000_000  # Tantivy takes no less
 _NO_SLOT = -1
 _LOCK_WAITED_SECONDS = 1.0
 _LOCK_POLLED_SECONDS = 0.005
@@ -50,18 +51,19 @@ class TextWriter:
         self._live()
 
     @classmethod
-    def create(cls, directory: Path, analyzer: str) -> TextWriter:
+    def create(cls, directory: Path, analyzer: str, *, buffer_bytes: int = _BULK_HEAP_BYTES) -> TextWriter:
         """Begin an empty index in `directory`, which is made if absent. Each slot may be added once.
 
-        For a generation's build: memory is bounded by about 200 MB, whatever is added. Raises `IllegalState` if there is an index
-        already, `InvalidConfig` for an unknown analyzer, `StorageFailed`.
+        For a generation's build: memory is bounded by about `buffer_bytes`, of at least 15 MB, whatever is added. Raises
+        `IllegalState` if there is an index already, `InvalidConfig` for an unknown analyzer, `StorageFailed`.
         """
         chosen = analysis.analyzer(analyzer)
         with storage_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
             if (directory / "meta.json").exists():
                 raise IllegalState(f"{directory} holds a text index already; open it, or build in an empty folder", path=directory)
-        return cls(directory, create_index(directory, chosen), _BULK_HEAP_BYTES, fresh=True)
+        heap_bytes = max(_HEAP_BYTES_MIN, min(buffer_bytes, _BULK_HEAP_BYTES))
+        return cls(directory, create_index(directory, chosen), heap_bytes, fresh=True)
 
     @classmethod
     def open(cls, directory: Path, analyzer: str) -> TextWriter:

@@ -21,14 +21,15 @@ from outcrop.filters import kind, leaves
 from outcrop.model import Recipe
 
 FILTER_INDEXES_MAX = 32
-_BATCH_ROWS = 8192
+_BATCH_ROWS, _BATCH_ROWS_MIN = 8192, 256
+_ROW_BYTES, _FLOAT_BYTES = 600, 4
 _BATCH_CHARACTERS = 32_000_000
 
 
 class Building:
     """The writing side of a build. One thread uses it; memory is bounded by a batch."""
 
-    def __init__(self, directory: Path, recipe: Recipe, uri: str | None) -> None:
+    def __init__(self, directory: Path, recipe: Recipe, uri: str | None, *, memory_bytes: int) -> None:
         self._directory = directory
         self._recipe = recipe
         self._tables = Tables(location.made(directory, uri), recipe)
@@ -36,6 +37,7 @@ class Building:
         self._waiting: list[IndexedChunk] = []
         self._sequence: int | None = None
         self._characters = 0
+        self._batch_rows, self._batch_characters = _batch(recipe, memory_bytes)
         self._vector_count = 0
         self._paths: set[tuple[str, str]] = set()
 
@@ -48,7 +50,7 @@ class Building:
         self._characters += sum(len(chunk.text) for chunk in upserts)
         self._vector_count += sum(chunk.vector is not None for chunk in upserts)
         self._paths.update((path, kind(value)) for chunk in upserts for path, value in leaves(chunk.metadata))
-        if len(self._waiting) >= _BATCH_ROWS or self._characters >= _BATCH_CHARACTERS:
+        if len(self._waiting) >= self._batch_rows or self._characters >= self._batch_characters:
             self._write()
 
     def seal(self) -> None:
@@ -79,6 +81,13 @@ class Building:
             known = columns.keys_in(self._table.schema.names)
         others = {path for path, of_kind in self._paths if filter_terms.key(path, of_kind) not in known}
         return msgspec.structs.replace(facts, fields=tuple(sorted(others)))
+
+
+def _batch(recipe: Recipe, memory_bytes: int) -> tuple[int, int]:
+    """How many chunks, and of how many characters, are written at a time: they are in memory twice, as Arrow's rows too."""
+    row_bytes = _ROW_BYTES + _FLOAT_BYTES * (recipe.dimension or 0)
+    half = memory_bytes // 4  # for the texts; the other half for the rest
+    return max(_BATCH_ROWS_MIN, min(_BATCH_ROWS, half // row_bytes)), min(_BATCH_CHARACTERS, half)
 
 
 def index_texts(table: Any) -> None:

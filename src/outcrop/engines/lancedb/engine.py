@@ -19,21 +19,24 @@ from outcrop.errors import Closed, IllegalState, StorageFailed
 from outcrop.model import Capabilities, Recipe
 
 _log = logging.getLogger("outcrop")
+_MEMORY_BYTES = 400_000_000
 _UNINDEXED_SHARE_MAX = 1 / 8
 
 
 class LanceEngine:
     """LanceDB, with new tables in the generation's folder, or below `uri`, a URI or an absolute path.
 
-    An existing table is looked for where it was made, whatever `uri` is. Nothing of LanceDB is imported before an index is made,
-    opened, verified, or dropped from an object store.
+    An existing table is looked for where it was made, whatever `uri` is. A build keeps chunks that are not written yet, with what
+    Arrow makes of them, in about `memory_bytes`; what LanceDB takes for its indexes is its own affair. Nothing of LanceDB is
+    imported before an index is made, opened, verified, or dropped from an object store.
     """
 
     name = "lancedb"
     capabilities = Capabilities(filters=True, metrics=("cosine", "dot", "l2"), index_kinds=vector_index.KINDS, explains_terms=False)
 
-    def __init__(self, uri: str | None = None) -> None:
+    def __init__(self, uri: str | None = None, *, memory_bytes: int = _MEMORY_BYTES) -> None:
         self._uri = uri
+        self._memory_bytes = memory_bytes
 
     def availability(self) -> Availability:
         """Whether LanceDB works here: tried out in a process of its own, once for each set of versions."""
@@ -41,7 +44,7 @@ class LanceEngine:
 
     def create(self, recipe: Recipe, directory: Path) -> LanceIndex:
         """An empty index for a new generation."""
-        return LanceIndex(directory, recipe, Building(directory, recipe, self._uri))
+        return LanceIndex(directory, recipe, Building(directory, recipe, self._uri, memory_bytes=self._memory_bytes))
 
     def open(self, recipe: Recipe, directory: Path) -> LanceIndex:
         """The sealed index of an existing generation. Raises `Damaged` if the table is missing or cannot be read."""

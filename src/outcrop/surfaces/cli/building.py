@@ -23,6 +23,7 @@ from outcrop.surfaces.cli.arguments import AsJson, CollectionName, GateFile, gat
 from outcrop.surfaces.cli.program import Invocation, WrongUsage, invocation
 from outcrop.surfaces.cli.progress import Skipped, duration, shown
 from outcrop.surfaces.cli.rendering import facts, note, plain, recipe_rows, show, write_json
+from outcrop.surfaces.cli.standard_input import STDIN, standard_input
 
 
 def build(
@@ -33,7 +34,8 @@ def build(
         typer.Argument(
             metavar="SOURCE",
             help="A .jsonl, .csv or .tsv file (also .gz, .bz2, .xz, .zst), a .parquet file, a BEIR folder, or a folder of .md,"
-            " .txt, .html. Without it: the documents of the active generation.",
+            " .txt, .html; or - for JSON lines on the standard input, plain or compressed. Without it: the documents of the active"
+            " generation.",
             show_default=False,
         ),
     ] = None,
@@ -82,6 +84,7 @@ def build(
 
     Examples:
       outcrop build papers corpus.jsonl --promote
+      outcrop build papers - --promote < corpus.jsonl.gz
       outcrop build papers --embedder minilm        (the same documents, embedded anew)
       outcrop build papers corpus.jsonl --promote --gate gate.toml
       outcrop build notes docs/ --chunker markdown:200 --on-error skip
@@ -127,7 +130,8 @@ def _build(collection: Collection, source: str | None, given: dict[str, Any], *,
     skipped = Skipped()
     try:
         with shown(quiet=quiet) as progress, _cancelled_by_interrupt() as cancel:
-            return collection.build(source, on_skip=skipped.told, progress=progress, cancel=cancel, **given)
+            read = standard_input() if source == STDIN else source
+            return collection.build(read, on_skip=skipped.told, progress=progress, cancel=cancel, **given)
     finally:
         skipped.close()
 

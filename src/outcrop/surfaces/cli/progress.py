@@ -9,7 +9,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from outcrop import BadRecord, Progress
-from outcrop.surfaces.cli.rendering import note, plain, screen
+from outcrop.surfaces.cli.rendering import note, plain, screen, size
 
 SKIPPED_SHOWN = 20
 _LINE_EVERY_SECONDS = 10.0
@@ -42,6 +42,8 @@ def told(progress: Progress) -> str:
     parts = []
     if progress.fraction is not None:
         parts.append(f"{progress.fraction:.0%}")
+    elif progress.position_bytes:
+        parts.append(f"{size(progress.position_bytes)} read")
     if progress.documents:
         parts.append(f"{progress.documents:,} documents, {progress.rate:,.0f}/s")
     if progress.reused:
@@ -51,7 +53,9 @@ def told(progress: Progress) -> str:
     if progress.remaining_seconds is not None and progress.remaining_seconds >= 1:
         parts.append(f"{duration(progress.remaining_seconds)} left")
     if progress.slowest is not None and progress.seconds >= _SLOWEST_AFTER_SECONDS:
-        parts.append(f"slowest: {progress.slowest.name}, {progress.slowest.busy:.0%} busy")
+        parts.append(f"{progress.slowest.name} sets the pace ({progress.slowest.busy:.0%} busy)")
+    if progress.held_bytes and progress.held_bytes_max:
+        parts.append(f"{size(progress.held_bytes)} of {size(progress.held_bytes_max)} under way")
     return ", ".join(parts)
 
 

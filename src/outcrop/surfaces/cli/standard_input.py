@@ -16,7 +16,7 @@ STDIN = "-"
 def standard_input() -> Any:
     """The standard input as bytes, each line as soon as it is there."""
     stream = sys.stdin.buffer
-    return getattr(stream, "raw", stream)
+    return getattr(stream, "raw", stream)  # a buffer's lock, held by a thread that reads, would be fatal when the program ends
 
 
 def lines(file: str) -> Iterator[str]:

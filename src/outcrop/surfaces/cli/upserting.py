@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
 from rich.text import Text
 
-from outcrop import BadRecord, Collection, OutcropError
-from outcrop.errors import NotYetVisible
-from outcrop.ingest import Meter, Record, Source, lines_of, open_source
+from outcrop import Collection, WrittenBatch
 from outcrop.surfaces.cli.arguments import AsJson, CollectionName, Quiet
 from outcrop.surfaces.cli.program import Invocation, invocation
 from outcrop.surfaces.cli.progress import shown
 from outcrop.surfaces.cli.rendering import counted, note, plain, ranges, show, write_json
 from outcrop.surfaces.cli.standard_input import STDIN, standard_input
-
-
-class Batch(msgspec.Struct, frozen=True, eq=False):
-    """Records that are written together: of those with the same id the last one. `count` is how many were read for it."""
-
-    records: list[Record]
-    count: int
-    position_bytes: int | None
 
 
 class Done(msgspec.Struct):
@@ -50,7 +39,7 @@ def upsert(
             show_default=False,
         ),
     ],
-    batch: Annotated[int, typer.Option(min=1, help="How many documents are one write, done whole or not at all.")] = 1000,
+    batch: Annotated[int, typer.Option(min=1, help="How many documents are one write at most, done whole or not at all.")] = 1000,
     skip: Annotated[int, typer.Option(min=0, help="Leave out the first ones: how to go on after a failure.")] = 0,
     json: AsJson = False,
     quiet: Quiet = False,
@@ -68,10 +57,9 @@ def upsert(
     done = Done(documents=skip)
     with call.opened(read_only=False, makes=True) as db:
         opened = db.collection(collection)
-        read = lines_of(standard_input(), "stdin") if source == STDIN else open_source(source)
         was_empty = opened.active is None
         try:
-            _write_all(opened, read, done, size=batch, quiet=quiet)
+            _write_all(opened, source, done, size=batch, quiet=quiet)
         except BaseException as error:
             if json:
                 _write_json(collection, done, complete=False)
@@ -86,67 +74,22 @@ def upsert(
         return
     if made is not None and not quiet:
         note(f"made: generation {made.number} of {collection}, and it is active: the collection had none", style="bold green")
-    _report(collection, read, done, quiet=quiet)
+    _report(collection, source, done, quiet=quiet)
 
 
-def _write_all(collection: Collection, source: Source, done: Done, *, size: int, quiet: bool) -> None:
-    with shown(quiet=quiet) as sink:
-        meter = Meter(sink, size_bytes=source.size_bytes, document_count=source.document_count)
-        meter.begin("write")
-        for batch in _batches(source, size=size, skip=done.documents):
-            result = _written(collection, batch, done)
-            done.upserted += result.upserted
-            done.replaced += result.replaced
-            done.chunks += result.chunks
-            meter.advance(documents=batch.count, chunks=result.chunks, position_bytes=batch.position_bytes)
-        meter.finish()
+def _write_all(collection: Collection, source: str, done: Done, *, size: int, quiet: bool) -> None:
+    def is_in(batch: WrittenBatch) -> None:
+        done.documents += batch.documents
+        done.superseded += batch.superseded
+        done.upserted += batch.upserted
+        done.replaced += batch.replaced
+        done.chunks += batch.chunks
+        if batch.sequence is not None:
+            done.sequences.append(batch.sequence)
 
-
-def _written(collection: Collection, batch: Batch, done: Done) -> Any:
-    """Write a batch and note that it is in, also if it cannot be seen yet."""
-    try:
-        result = collection.upsert([one.document for one in batch.records])
-    except NotYetVisible as error:
-        _is_in(done, batch, error.sequence)
-        raise
-    except OutcropError as error:
-        raise _at_its_place(error, batch) from error
-    _is_in(done, batch, result.sequence)
-    return result
-
-
-def _is_in(done: Done, batch: Batch, sequence: int) -> None:
-    done.sequences.append(sequence)
-    done.documents += batch.count
-    done.superseded += batch.count - len(batch.records)
-
-
-def _batches(source: Source, *, size: int, skip: int) -> Iterator[Batch]:
-    """The documents after the first `skip`, `size` at a time. Raises the error of the first bad record."""
-    latest: dict[str, Record] = {}
-    count, position = 0, None
-    for place, record in enumerate(source.records()):
-        if place < skip:
-            continue
-        if isinstance(record, BadRecord):
-            raise record.error
-        latest[record.document.id] = record
-        count, position = count + 1, record.position_bytes
-        if count == size:
-            yield Batch(list(latest.values()), count, position)
-            latest, count = {}, 0
-    if count:
-        yield Batch(list(latest.values()), count, position)
-
-
-def _at_its_place(error: OutcropError, batch: Batch) -> OutcropError:
-    """The error with the file and the line of its document, which the collection only knows by its place in the batch."""
-    origin = error.values.get("origin")
-    place = origin.removeprefix("item ") if isinstance(origin, str) else ""
-    if not place.isdecimal() or not error.message.startswith(f"{origin}: "):
-        return error
-    found = batch.records[int(place) - 1].origin
-    return type(error)(f"{found}{error.message.removeprefix(str(origin))}", **{**error.values, "origin": found})
+    with shown(quiet=quiet) as progress:
+        read = standard_input() if source == STDIN else source
+        collection.upsert_many(read, batch_documents=size, skip=done.documents, on_batch=is_in, progress=progress)
 
 
 def _write_json(collection: str, done: Done, *, complete: bool) -> None:
@@ -169,9 +112,9 @@ def _say_how_far(call: Invocation, collection: str, source: str, done: Done, *, 
         note(f"go on: {call.command('upsert')} {collection} {plain(source)} --skip {done.documents}")
 
 
-def _report(collection: str, source: Source, done: Done, *, quiet: bool) -> None:
+def _report(collection: str, source: str, done: Done, *, quiet: bool) -> None:
     if not done.sequences:
-        note(f"nothing to do: {plain(source.description)} holds no documents", style="bold yellow")
+        note(f"nothing to do: {'stdin' if source == STDIN else plain(source)} holds no documents", style="bold yellow")
     elif quiet:
         print(done.sequences[-1])
     else:
