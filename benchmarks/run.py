@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks import build, engines, latency, memory, opening, promotion, recall, throughput, writes
+from benchmarks import build, engines, latency, memory, opening, promotion, recall, streaming, throughput, writes
 from benchmarks.common import Result, Settings, environment, settings, write_json
 
 BENCHMARKS: dict[str, Callable[[Settings], Result]] = {
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[Settings], Result]] = {
     "recall": recall.measure,
     "opening": opening.measure,
     "build": build.measure,
+    "streaming": streaming.measure,
     "promotion": promotion.measure,
     "writes": writes.measure,
     "engines": engines.measure,

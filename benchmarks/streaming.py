@@ -1,6 +1,6 @@
 """How much memory does it take to ingest a stream that is twenty times the memory budget?
 
-Measured: the most anonymous and shared-dirty memory of a process of its own, looked at twenty times a second from outside, and its
+Measured: the most anonymous and shared-dirty memory of a process of its own, looked at four times a second from outside, and its
 mapped files apart, which the system takes back when it needs them; for a build and for a bulk upsert of a generator. Linux only.
 Corpus: texts of about 4,000 characters, made as they are read from 20,000 sentences of 50,000 words, 20 times `memory_budget` in
 all; embedder `static`, chunker `none`. Seed 20260.
@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
-import re
 import shutil
 import subprocess
 import sys
@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import COLLECTION, ROOT, Result, Settings, Target, settings
+from benchmarks.resident import Peak, resident
 
 TIMES_THE_BUDGET = 20
 MORE_THAN_BUDGET_BYTES = 300_000_000
 BUDGET = "64MB"
 DOING = ("build", "upsert")
-_LOOK_SECONDS = 0.05
 _SENTENCES, _WORDS, _SENTENCES_PER_TEXT = 20_000, 50_000, 55
 _SYLLABLES = ("ba", "co", "di", "fe", "gu", "la", "mo", "ni", "pe", "ru", "sa", "to", "vi", "ze", "sha", "kri")
 _MEGABYTE = 1_000_000
@@ -79,16 +79,10 @@ def _watched(chosen: Settings, way: str, budget: str) -> dict[str, Any]:
     chosen.cache.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="streaming-", dir=chosen.cache))
     command = [sys.executable, "-m", "benchmarks.streaming", "--child", way, "--folder", str(folder), "--budget", budget]
-    peak = peak_files = 0
-    seen: list[tuple[float, int, str]] = []
-    began = time.monotonic()
     try:
         with subprocess.Popen([*command, "--seed", str(chosen.seed)], cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
-            while child.poll() is None:
-                anonymous, files = memory_of(child.pid)
-                peak, peak_files = max(peak, anonymous), max(peak_files, files)
-                seen.append((time.monotonic() - began, anonymous, ""))
-                time.sleep(_LOOK_SECONDS)
+            with Peak(child.pid) as peak:
+                child.wait()  # it prints one line, which no pipe is too small for
             assert child.stdout is not None
             lines = child.stdout.read().strip().splitlines()
         if child.returncode:
@@ -96,20 +90,7 @@ def _watched(chosen: Settings, way: str, budget: str) -> dict[str, Any]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     found: dict[str, Any] = json.loads(lines[-1])
-    return {**found, "peak": peak, "peak_files": peak_files}
-
-
-def memory_of(process: int | str) -> tuple[int, int]:
-    """Bytes of anonymous and shared-dirty pages, and of the other pages, which are those of files."""
-    try:
-        rollup = Path(f"/proc/{process}/smaps_rollup").read_text("ascii")
-    except (FileNotFoundError, ProcessLookupError):  # it has just ended
-        return 0, 0
-    sizes = {name: 1024 * int(size) for name, size in re.findall(r"^(\w+):\s+(\d+) kB$", rollup, re.MULTILINE)}
-    if "Anonymous" not in sizes:
-        return 0, 0
-    own = sizes["Anonymous"] + sizes["Shared_Dirty"]
-    return own, sizes["Rss"] - sizes["Anonymous"]
+    return {**found, "peak": peak.own_bytes, "peak_files": peak.files_bytes}
 
 
 def ingest(way: str, folder: Path, budget: str, seed: int) -> dict[str, Any]:
@@ -119,7 +100,7 @@ def ingest(way: str, folder: Path, budget: str, seed: int) -> dict[str, Any]:
     with outcrop.open(folder / "kb", config=outcrop.Config.default(memory_budget=budget)) as db:
         limit = db.config.memory_budget
         collection = db.create_collection(COLLECTION, embedder="static", chunker="none")
-        before = memory_of("self")[0]
+        before = resident(os.getpid()).own
         began = time.perf_counter()
         source = texts(seed, TIMES_THE_BUDGET * limit)
         if way == "build":
