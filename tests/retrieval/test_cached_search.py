@@ -367,6 +367,7 @@ def test_statistics_tell_the_bytes_of_each_owner(stones: Collection) -> None:
     answers, embeddings = caches(stones)
     assert stats.memory == {
         "ingestion": 0,
+        "indexing": 0,
         "query cache": answers.size_bytes,
         "embedding cache": embeddings.size_bytes,
         "buffers": 0,
