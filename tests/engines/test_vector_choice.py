@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 from outcrop.documents import PartRow
-from outcrop.engines.builtin import vector_choice, vector_facts
+from outcrop.engines.builtin import vector_choice, vector_facts, vector_recall
 from outcrop.engines.builtin.parts import Part, PartWriter
 from outcrop.engines.builtin.vector_facts import VectorFacts, work
+from outcrop.engines.builtin.vector_scan import exact_nearest
 from outcrop.engines.builtin.vectors import VectorPart, VectorPartWriter, normalized
 from outcrop.index_values import IndexSpec, OptimizeFor, RecallGoal
-from outcrop.model import Recipe
+from outcrop.model import Metric, Recipe
 
 DIMENSION = 32
 COUNT = 6000
@@ -143,6 +145,18 @@ def test_queries_of_the_build_are_measured_with_and_asked_for_only_if_there_is_a
     assert many.choice is not None
     assert many.choice.queries == "100 short texts, 300 stored vectors with noise"
     assert asked == [1]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+def test_the_truth_is_exact_and_takes_little_memory_however_many_rows_there_are(metric: Metric) -> None:
+    rows, queries = rows_of("clustered", 30_000), rows_of("clustered", 200, seed=1)
+    tracemalloc.start()
+    limits = vector_recall.tenth_scores(rows, queries, metric)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 25_000_000  # all scores at once are 24 MB, and their places 48
+    for query, limit in zip(queries[::20], limits[::20], strict=True):
+        assert limit == exact_nearest(rows, query, 10, metric)[1][-1]
 
 
 def test_codes_of_an_older_version_are_searched_as_they_were(tmp_path: Path) -> None:
