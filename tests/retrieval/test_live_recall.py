@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from pathlib import Path
@@ -143,6 +144,27 @@ def test_what_was_closed_meanwhile_counts_as_dropped() -> None:
     reruns.close()
     assert found is not None
     assert (found.searches, found.dropped, found.recall, found.lowest) == (0, 1, None, None)
+
+
+def test_what_fails_unexpectedly_is_logged_and_the_next_is_measured(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def nearest_exact(self, vector: object, k: int, where: object) -> Ranking:  # noqa: ARG002
+            raise RuntimeError("not one of ours")
+
+    class Whole:
+        def nearest_exact(self, vector: object, k: int, where: object) -> Ranking:  # noqa: ARG002
+            return ranking([0.9])
+
+    reruns = ExactReruns(1.0)
+    with caplog.at_level(logging.ERROR, "outcrop"):
+        reruns.offer(asked(Broken(), [0.9]))
+        reruns.offer(asked(Whole(), [0.9]))
+        reruns.settle()
+    found = reruns.of("g")
+    reruns.close()
+    assert found is not None
+    assert (found.searches, found.dropped, found.recall) == (1, 1, 1.0)
+    assert "not one of ours" in caplog.text
 
 
 def test_an_empty_truth_tells_nothing() -> None:

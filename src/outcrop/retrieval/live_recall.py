@@ -7,6 +7,7 @@ searches never wait for it.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from contextlib import suppress
@@ -25,6 +26,7 @@ from outcrop.filters import Filter
 from outcrop.generations.journal import now
 from outcrop.index_values import LiveRecall
 
+_log = logging.getLogger("outcrop")
 K = 10
 _QUEUED_MAX = 16
 _LOWEST_PRIORITY = 19
@@ -140,6 +142,9 @@ def _work(waiting: Queue[Asked | None], count: Any) -> None:
         try:
             recall = recall_of(asked)
         except OutcropError:  # closed meanwhile, or an engine that failed: not what is measured here
+            recall = None
+        except Exception:  # noqa: BLE001 - logged; the thread must go on, or closing would wait for it for ever
+            _log.exception("a search could not be run again exactly")
             recall = None
         count(asked, recall)
         del asked  # the snapshot lives no longer than need be
