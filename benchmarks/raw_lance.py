@@ -6,9 +6,7 @@ query (`prewarm_index`), and only the columns that are shown are read.
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.lance_table import LanceTable
 from outcrop import Document, Embedder
 
 SHOWN = ["id", "title", "text"]
@@ -35,34 +34,28 @@ class RawLance:
     """The table in a folder, through the synchronous and the asynchronous interface."""
 
     def __init__(self, folder: Path, chosen: Chosen) -> None:
-        import lancedb
         from lancedb.rerankers import RRFReranker
 
         self._chosen = chosen
         self._reranker = RRFReranker()
-        self._table = lancedb.connect(folder).open_table(_NAME)
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        self._async_table = self._waited(_opened(folder))
-        for index in self._table.list_indices():
-            self._table.prewarm_index(index.name)
+        self._table = LanceTable(folder, _NAME)
 
     def lexical(self, text: str, k: int = 10) -> list[dict[str, Any]]:
         """The best `k` rows by BM25."""
-        return self._waited(self._rows(self._async_table.query().nearest_to_text(text, columns=_SEARCHED), k))
+        return self._table.waited(self._rows(self._table.asynchronous.query().nearest_to_text(text, columns=_SEARCHED), k))
 
     def nearest(self, vector: NDArray[np.float32], k: int = 10) -> list[dict[str, Any]]:
         """The nearest `k` rows."""
-        return self._waited(self._rows(self._as_hard(self._async_table.query().nearest_to(vector), k), k))
+        return self._table.waited(self._rows(self._as_hard(self._table.asynchronous.query().nearest_to(vector), k), k))
 
     def hybrid(self, text: str, vector: NDArray[np.float32], depth: int = 10) -> list[dict[str, Any]]:
         """Ten rows, of `depth` of each leg, ordered by LanceDB's own reciprocal rank fusion."""
-        query = self._as_hard(self._async_table.query().nearest_to(vector), depth).nearest_to_text(text, columns=_SEARCHED)
-        return self._waited(self._rows(query.rerank(self._reranker), depth))[:10]
+        query = self._as_hard(self._table.asynchronous.query().nearest_to(vector), depth).nearest_to_text(text, columns=_SEARCHED)
+        return self._table.waited(self._rows(query.rerank(self._reranker), depth))[:10]
 
     def hybrid_synchronous(self, text: str, vector: NDArray[np.float32]) -> list[dict[str, Any]]:
         """The same through the interface that the documentation's examples use first."""
-        query = self._table.search(query_type="hybrid", vector_column_name=_VECTOR, fts_columns=_SEARCHED)
+        query = self._table.synchronous.search(query_type="hybrid", vector_column_name=_VECTOR, fts_columns=_SEARCHED)
         query = self._as_hard(query.vector(vector).text(text), 10)
         found: list[dict[str, Any]] = query.rerank(self._reranker).select(SHOWN).limit(10).to_list()
         return found
@@ -76,9 +69,6 @@ class RawLance:
     async def _rows(self, query: Any, k: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = await query.select(SHOWN).limit(k).to_list()
         return found
-
-    def _waited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
 def build(folder: Path, documents: Iterator[Document], embedder: Embedder, chosen: Chosen) -> None:
@@ -109,9 +99,3 @@ def build(folder: Path, documents: Iterator[Document], embedder: Embedder, chose
 def searched_text(document: Document) -> str:
     """Title and text, as Outcrop embeds them too."""
     return f"{document.title}\n{document.text}" if document.title else document.text
-
-
-async def _opened(folder: Path) -> Any:
-    import lancedb
-
-    return await (await lancedb.connect_async(folder)).open_table(_NAME)

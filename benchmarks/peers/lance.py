@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import pyarrow as pa
 from lancedb.index import FTS, BTree, HnswSq
 from lancedb.rerankers import RRFReranker
 
+from benchmarks.lance_table import LanceTable
 from benchmarks.peers.protocol import Corpus, K, Query, Rows
 
 _NAME = "rows"
@@ -42,46 +40,38 @@ class Side:
     def open(self, folder: Path) -> None:
         """Open the table and read its indexes into memory."""
         self._reranker = RRFReranker()
-        self._table = lancedb.connect(folder).open_table(_NAME)
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        self._async_table = self._waited(_opened(folder))
-        for index in self._table.list_indices():
-            self._table.prewarm_index(index.name)
+        self._table = LanceTable(folder, _NAME)
 
     def lexical(self, query: Query) -> list[int]:
         """Its full-text search."""
-        return self._waited(
-            _rows(_where(self._async_table.query().nearest_to_text(query.text, columns="searched"), query), K, _SHOWN)
+        return self._table.waited(
+            _rows(_where(self._table.asynchronous.query().nearest_to_text(query.text, columns="searched"), query), K, _SHOWN)
         )
 
     def nearest(self, query: Query, depth: int, effort: int) -> list[int]:
         """Its vector search."""
         shown = _SHOWN if depth == K else ["row"]
-        return self._waited(_rows(self._near(query, depth, effort), depth, shown))
+        return self._table.waited(_rows(self._near(query, depth, effort), depth, shown))
 
     def hybrid(self, query: Query, depth: int, effort: int) -> list[int]:
         """Its hybrid search with its own fusion; it shows what it fuses."""
         both = self._near(query, depth, effort).nearest_to_text(query.text, columns="searched")
-        return self._waited(_rows(both.rerank(self._reranker), depth, _SHOWN))[:K]
+        return self._table.waited(_rows(both.rerank(self._reranker), depth, _SHOWN))[:K]
 
     def upsert(self, rows: Rows) -> None:
         """Merge by id, and take the new rows into the indexes."""
         made = _table(rows, rows.vectors.shape[1])
-        self._table.merge_insert("row").when_matched_update_all().when_not_matched_insert_all().execute(made)
-        self._table.optimize()
+        self._table.synchronous.merge_insert("row").when_matched_update_all().when_not_matched_insert_all().execute(made)
+        self._table.synchronous.optimize()
 
     def close(self) -> None:
         """Stop the loop."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._table.close()
 
     def _near(self, query: Query, depth: int, effort: int) -> Any:
         refined = 2 if depth == K else 1  # as many times the rows asked for are scored again by the vectors themselves
-        near = self._async_table.query().nearest_to(query.vector).distance_type("dot").nprobes(1)
+        near = self._table.asynchronous.query().nearest_to(query.vector).distance_type("dot").nprobes(1)
         return _where(near.ef(max(effort, refined * depth)).refine_factor(refined), query)
-
-    def _waited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
 def _where(search: Any, query: Query) -> Any:
@@ -90,10 +80,6 @@ def _where(search: Any, query: Query) -> Any:
 
 async def _rows(search: Any, k: int, shown: list[str]) -> list[int]:
     return [one["row"] for one in await search.select(shown).limit(k).to_list()]
-
-
-async def _opened(folder: Path) -> Any:
-    return await (await lancedb.connect_async(folder)).open_table(_NAME)
 
 
 def _table(rows: Rows, dimension: int) -> pa.Table:
