@@ -168,6 +168,31 @@ def test_a_repair_that_fails_leaves_the_index_that_works(
         assert all(one.healthy for one in collection.verify())
 
 
+def test_a_table_that_cannot_be_removed_keeps_no_other_one_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(tmp_path / "kb", at(tmp_path / "one")) as collection:
+        assert answered_by(collection) == "lancedb"
+    folder = generation(tmp_path / "kb")
+    shutil.copytree(folder / "lancedb", folder / ".lancedb-aside")  # what a repair puts aside names a place too
+    held = location.of(folder).local
+    assert held is not None
+    other = tmp_path / "two" / held.relative_to(tmp_path / "one")
+    (folder / ".lancedb-aside" / "location").write_bytes(location._noted(str(other)))
+    shutil.copytree(held, other)
+    removed, remove = [], location.remove
+
+    def one_fails(local: Path) -> None:
+        removed.append(local)
+        if len(removed) == 1:
+            raise StorageFailed("not now", path=local, errno_name="EIO")
+        remove(local)
+
+    monkeypatch.setattr(location, "remove", one_fails)
+    with pytest.raises(StorageFailed, match="not now"):
+        LanceEngine().drop(folder)
+    assert sorted(removed) == sorted([held, other])
+    assert not removed[1].exists()
+
+
 def test_a_build_that_failed_leaves_no_table_elsewhere(tmp_path: Path) -> None:
     def broken() -> Iterator[Any]:
         yield from rocks(5)

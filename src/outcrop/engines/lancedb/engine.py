@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
 from outcrop.documents import Documents
 from outcrop.engines.lancedb import absorbing, checking, library, location, probing, vector_index
 from outcrop.engines.lancedb.building import Building
+from outcrop.engines.lancedb.location import Place
 from outcrop.engines.lancedb.serving import Serving
 from outcrop.engines.lancedb.snapshot import LanceSnapshot
 from outcrop.engines.lancedb.table import Marker
@@ -57,13 +58,18 @@ class LanceEngine:
 
     def drop(self, directory: Path) -> None:
         """Remove the tables that lie outside of the generation's folder. Raises `StorageFailed` if one could not be."""
-        for place in location.elsewhere(directory, self._uri):
-            if place.local is None:
-                with library.calling(place, "written"):
-                    connection = library.run_beside(place, partial(library.connect, place))
-                    connection.drop_table(location.TABLE, ignore_missing=True)
-            else:
-                location.remove(place.local)
+        with ExitStack() as removing:  # each is tried, whatever becomes of the others
+            for place in location.elsewhere(directory, self._uri):
+                removing.callback(_remove, place)
+
+
+def _remove(place: Place) -> None:
+    if place.local is not None:
+        location.remove(place.local)
+        return
+    with library.calling(place, "written"):
+        connection = library.run_beside(place, partial(library.connect, place))
+        connection.drop_table(location.TABLE, ignore_missing=True)
 
 
 class LanceIndex:
