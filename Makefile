@@ -87,8 +87,8 @@ eval: $(READY) ## measure search quality on the judged collections (slow)
 wheel: $(READY) ## build the wheel and the source distribution into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist
 
-clean: ## remove the virtual environment, caches and build results
-	rm -rf $(VENV) dist build .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## remove the virtual environments, caches and build results
+	rm -rf $(VENV) $(MVP_VENV) $(BENCH_VENV) dist build .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # Set up once; again when a dependency changes. $(call set_up,folder,extras,constraints,more for pip)
 define set_up
