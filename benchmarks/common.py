@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -36,7 +37,7 @@ BUCKET_COUNT = 1000
 COLLECTION = "bench"
 _TEXT_FOLDERS = ("debian_packages", "wordnet")
 _PACKAGES = ("outcrop", "faiss-cpu", "tantivy", "numpy", "msgspec", "ir-measures", "lancedb", "pyarrow")
-_COMPLETE = "complete.json"
+_COMPLETE = "complete"
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -129,18 +130,27 @@ def queries(chosen: Settings, count: int) -> list[str]:
 
 
 def open_cached(chosen: Settings, limit: int | None = None, embedder: str = "static") -> tuple[Database, Collection]:
-    """A collection of the corpus with its default recipe, built if the cache has none. The caller closes the database."""
+    """A collection of the corpus with its default recipe, built if the cache has none by this very code. The caller closes it."""
     count = chosen.limit if limit is None else limit
     kind = "shared" if chosen.data else "generated"
     folder = chosen.cache / f"{kind}-{embedder}-{count}-{chosen.seed}"
-    if not (folder / _COMPLETE).exists():
+    complete, code = folder / _COMPLETE, code_digest()
+    if not complete.exists() or complete.read_text("ascii") != code:
         print(f"building {count:,} texts in {folder} ...", file=sys.stderr, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         with outcrop.open(folder / "db") as db:
-            built = db.create_collection(COLLECTION, embedder=embedder).build(documents(chosen, count), promote=True)
-        (folder / _COMPLETE).write_bytes(msgspec.json.encode(built))
+            db.create_collection(COLLECTION, embedder=embedder).build(documents(chosen, count), promote=True)
+        complete.write_text(code, "ascii")
     db = outcrop.open(folder / "db")
     return db, db.collection(COLLECTION)
+
+
+def code_digest() -> str:
+    """Of Outcrop's sources: what other code has built may be another index."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(outcrop.__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def active_generation(collection: Collection) -> GenerationInfo:
