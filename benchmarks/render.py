@@ -36,7 +36,7 @@ Peers = dict[str, dict[str, Any]]
 def peers_section(found: dict[str, Any]) -> str:
     """The section on the peers, in Markdown."""
     peers: Peers = {name: one for name, one in found["peers"].items() if "failed" not in one}
-    failed = [f"{name} could not be built." for name, one in found["peers"].items() if "failed" in one]
+    failed = [f"{name} failed and is left out." for name, one in found["peers"].items() if "failed" in one]
     parts = [_measured_on(found), *failed, "![Hybrid p50 of each peer](images/peers.svg)"]
     for what, title in _TITLES.items():
         parts += [f"**{title}**", _searches(peers, what, found["environment"]["cores"])]

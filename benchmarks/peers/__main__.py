@@ -17,7 +17,8 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,42 +83,61 @@ class _Run(NamedTuple):
     found: Found
     rng: random.Random
 
+    def record(self, what: str, measured: Callable[[list[Entry]], Found]) -> None:
+        """What is found of the peers; if the process of one ends meanwhile, without that one from then on."""
+        while True:
+            try:
+                values = measured(self.entries)
+            except PeerFailed as error:
+                self.found[error.name]["failed"] = str(error)
+                self.entries.remove(entry(error.name))
+                _say(str(error))
+            else:
+                return _record(self.found, what, values)
+
 
 def _searched(run: _Run) -> None:
-    processes, entries, size, found, rng = run
+    processes, entries, size, found, _ = run
     with contextlib.ExitStack() as watched:
         peaks = {name: watched.enter_context(Peak(process.pid)) for name, process in processes.items()}
-        for one in entries:
+        for one in list(entries):
             _say(f"tuning {one.name}")
-            found[one.name]["effort"] = measuring.tuned(processes[one.name], one, size.tuning)
+            run.record("effort", partial(_tuned, run, one))
         for name, workload in WORKLOADS.items():
             _say(name)
-            _record(found, name, _timed(run, entries, workload, size.measured))
+            run.record(name, partial(_timed, run, workload, size.measured))
         if size.filtered:
             _filtered(run)
         for mode in MODES if size.rate_rounds else ():
             _say(f"queries a second, {mode}")
-            asked = _asked(entries, WORKLOADS[mode], found)
-            _record(found, f"{mode} rate", measuring.rates(processes, asked, size, rng))
+            run.record(f"{mode} rate", partial(_rated, run, mode))
     for name, peak in peaks.items():
         found[name]["searching"] = {"own_bytes": peak.own_bytes, "files_bytes": peak.files_bytes}
     if size.upserts:
         _say("upserts")
-        _record(found, "upsert", measuring.upserted(processes, [one.name for one in entries if one.upserts], size.upserts))
+        run.record("upsert", lambda able: measuring.upserted(processes, [one.name for one in able if one.upserts], size.upserts))
 
 
 def _filtered(run: _Run) -> None:
-    filtering = [one for one in run.entries if one.filters]
     for share, below in SELECTIVITIES.items():
         _say(f"filters, {share}")
         for mode in (HYBRID, VECTOR):
             workload = Workload(mode, WORKLOADS[mode].depth, below)
-            _record(run.found, f"{mode}, {share}", _timed(run, filtering, workload, run.size.filtered))
+            run.record(f"{mode}, {share}", partial(_timed, run, workload, run.size.filtered))
 
 
-def _timed(run: _Run, entries: list[Entry], workload: Workload, count: int) -> Found:
+def _tuned(run: _Run, one: Entry, entries: list[Entry]) -> Found:
+    return {one.name: measuring.tuned(run.processes[one.name], one, run.size.tuning)} if one in entries else {}
+
+
+def _rated(run: _Run, mode: str, entries: list[Entry]) -> Found:
+    return measuring.rates(run.processes, _asked(entries, WORKLOADS[mode], run.found), run.size, run.rng)
+
+
+def _timed(run: _Run, workload: Workload, count: int, entries: list[Entry]) -> Found:
     """The first queries chose the efforts, so the ones after them are timed."""
-    asked = _asked(entries, workload, run.found)
+    able = entries if workload.below is None else [one for one in entries if one.filters]
+    asked = _asked(able, workload, run.found)
     first = run.size.tuning
     return measuring.timed(run.processes, asked, range(first, first + count), run.rng) if asked else {}
 

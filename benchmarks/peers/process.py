@@ -20,6 +20,10 @@ Answer = dict[str, Any]
 class PeerFailed(Exception):
     """A peer's process has ended before its answer."""
 
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
 
 class PeerProcess:
     """A fresh process that has imported one peer's libraries. Close it to end it."""
@@ -69,4 +73,4 @@ class PeerProcess:
         code = self._process.wait()
         self._log.seek(0)
         last = self._log.read()[-1500:].decode(errors="replace")
-        return PeerFailed(f"{self.name}'s process ended with {code}:\n{last}")
+        return PeerFailed(self.name, f"{self.name}'s process ended with {code}:\n{last}")

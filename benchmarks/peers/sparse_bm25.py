@@ -33,6 +33,8 @@ class Side:
     def lexical(self, query: Query) -> list[int]:
         """Its search."""
         tokens = bm25s.tokenize(query.text, stopwords="en", stemmer=self._stemmer, show_progress=False)
+        if not tokens.ids[0]:  # only stop words: it refuses to search for nothing
+            return []
         found, scores = self._index.retrieve(tokens, k=min(K, len(self._texts)), n_threads=1, show_progress=False)
         rows = found[0][np.asarray(scores[0]) > 0].tolist()
         _ = [self._texts[row] for row in rows]
