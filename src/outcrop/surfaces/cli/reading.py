@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 import typer
@@ -15,6 +15,7 @@ from outcrop.surfaces.cli import exit_codes
 from outcrop.surfaces.cli.arguments import AsJson, CollectionName, Where, filter_of
 from outcrop.surfaces.cli.program import invocation
 from outcrop.surfaces.cli.rendering import counted, facts, note, plain, recipe_rows, show, size, write_json
+from outcrop.surfaces.wire import document_object
 
 _FIELDS_SHOWN = 40
 _NAMED = 20
@@ -82,7 +83,7 @@ def get(
     with invocation(context).opened(read_only=True) as db:
         documents = db.collection(collection).get(ids)
     if json:
-        write_json([_as_object(document) for document in documents])
+        write_json([document_object(document) for document in documents])
     else:
         for document in documents:
             _show(document)
@@ -147,12 +148,6 @@ def _fields(found: Stats) -> str:
     names = [plain(name, one_line=True) for name in found.fields[:_FIELDS_SHOWN]]
     more = len(found.fields) - len(names)
     return ", ".join(names) + (f" and {more} more" if more else "") if names else "nothing: no document has metadata"
-
-
-def _as_object(document: Document) -> dict[str, Any]:
-    values = msgspec.structs.asdict(document)
-    vector = values.pop("vector")
-    return values if vector is None else {**values, "vector": [float(number) for number in vector]}
 
 
 def _show(document: Document) -> None:

@@ -18,6 +18,7 @@ from outcrop.model import SearchMode
 from outcrop.surfaces.cli.arguments import AsJson, CollectionName, GenerationNumber, Where, filter_of, generation_of
 from outcrop.surfaces.cli.program import invocation
 from outcrop.surfaces.cli.rendering import counted, marked, note, plain, show, write_json
+from outcrop.surfaces.wire import search_answer
 
 Query = Annotated[list[str], typer.Argument(metavar="QUERY", help="What to look for, in words.", show_default=False)]
 SearchModeOption = Annotated[
@@ -76,7 +77,7 @@ def search(
                 generation=generation_of(generation),
             )
         if json:
-            write_json(as_object(words, hits))
+            write_json(search_answer(words, hits))
         else:
             show_hits(hits, full=full)
 
@@ -91,25 +92,6 @@ def _words_need_no_extra(search_mode: SearchMode | None) -> Iterator[None]:
             raise
         advice = "Or search by words alone, which needs no extra: --search-mode lexical"
         raise MissingExtra(f"{error}. {advice}", **error.values) from error
-
-
-def as_object(query: str, hits: Hits) -> dict[str, object]:
-    """A search's answer for programs: the query, the hits, and everything that `Hits` knows."""
-    names = (
-        "mode",
-        "generation",
-        "generation_uuid",
-        "sequence",
-        "engine",
-        "degraded",
-        "took_ms",
-        "index_lag",
-        "total_candidates",
-        "warnings",
-        "cached",
-    )
-    about = {name: msgspec.to_builtins(getattr(hits, name)) for name in names}
-    return {"query": query, **about, "hits": hits.to_dicts()}
 
 
 def show_hits(hits: Hits, *, full: bool = False) -> None:
