@@ -18,6 +18,7 @@ from outcrop.surfaces.cli import (
     maintaining,
     reading,
     searching,
+    serving,
     upserting,
     writing,
 )
@@ -97,6 +98,7 @@ _add("collections", cls=Command)(listing.list_collections)
 _add(cls=Command)(listing.drop)
 _add("eval", cls=Command)(evaluating.evaluate)
 app.add_typer(configuring.app, name="config")
+_add(cls=Command)(serving.serve)
 _add(cls=Command)(doctor)
 _add(cls=Command)(demo)
 

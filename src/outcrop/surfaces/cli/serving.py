@@ -1,0 +1,80 @@
+"""`outcrop serve`: the HTTP API."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from outcrop.errors import MissingExtra
+from outcrop.surfaces.cli.program import Invocation, WrongUsage, invocation
+from outcrop.surfaces.cli.rendering import note
+
+_PORT = 7700
+
+
+def serve(
+    context: typer.Context,
+    path: Annotated[
+        Path | None, typer.Argument(metavar="[PATH]", help="The database's folder; or use --db.", show_default=False)
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port.", min=1, max=65535)] = _PORT,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Answer searches, refuse writes.")] = False,
+    processes: Annotated[int, typer.Option(help="How many processes answer, on one folder.", min=1, max=64)] = 1,
+    certificate: Annotated[Path | None, typer.Option(help="A file with the certificate for TLS.", show_default=False)] = None,
+    key: Annotated[Path | None, typer.Option(help="A file with the certificate's key.", show_default=False)] = None,
+    no_keys: Annotated[bool, typer.Option("--no-keys", help="Let everyone in who reaches the address.")] = False,
+) -> None:
+    """Serve the database over HTTP.
+
+    A search is a POST to /v1/collections/NAME/search, or simply a GET with ?q=. All of it: /v1/schema. Ctrl-C ends it when what
+    was let in is answered.
+
+    Example:
+      outcrop serve kb --port 7700
+    """
+    call = invocation(context)
+    folder = call.db if path is None else path
+    if (certificate is None) != (key is None):
+        raise WrongUsage("--certificate and --key go together")
+    if not _is_loopback(host):
+        if not no_keys:
+            raise WrongUsage(f"{host} can be reached from other machines, and there are no keys yet: say --no-keys if you mean it")
+        note(f"warning: everyone who reaches {host}:{port} can read and write", style="bold yellow")
+    _serve(call, folder, host=host, port=port, read_only=read_only, processes=processes, tls=(certificate, key))
+
+
+def _serve(
+    call: Invocation, folder: Path, *, host: str, port: int, read_only: bool, processes: int, tls: tuple[Path | None, Path | None]
+) -> None:
+    try:
+        from outcrop.surfaces.http.serving import Serving, serve
+    except ImportError as error:
+        remedy = "pip install 'outcrop[server]'"
+        raise MissingExtra(f"serving needs the extra 'server': {remedy}", extra="server", remedy=remedy) from error
+    certificate, key = (None if one is None else str(one) for one in tls)
+    serving = Serving(
+        path=str(folder),
+        host=host,
+        port=port,
+        mode=call.mode,
+        read_only=read_only,
+        processes=processes,
+        certificate=certificate,
+        key=key,
+    )
+    with serving.opened():  # what is wrong with it is said here, and not by a process that ends at once
+        pass
+    address = f"[{host}]" if ":" in host else host
+    scheme = "http" if certificate is None else "https"
+    serve(serving, ready=lambda: note(f"serving {folder} at {scheme}://{address}:{port} (Ctrl-C ends it)"))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,83 @@
+"""Routes for collections and their generations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, delete, get, post
+from litestar.params import FromPath
+
+from outcrop.surfaces.http import replies
+from outcrop.surfaces.http.bodies import CollectionBody, PromoteBody, RollbackBody, read
+from outcrop.surfaces.http.served import served
+
+_ALL = "/v1/collections"
+_ONE = "/v1/collections/{name:str}"
+
+
+@get(_ALL, summary="The collections", tags=["collections"])
+async def list_collections(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Their names."""
+    return replies.json({"collections": await served(request).database(lambda db: db.collections())})
+
+
+@post(_ALL, status_code=201, summary="Make a collection", tags=["collections"])
+async def create_collection(request: Request[Any, Any, Any]) -> Response[Any]:
+    """What is given is what its first generation is built with."""
+    body = await read(request, CollectionBody)
+    made = await served(request).database(
+        lambda db: db.create_collection(
+            body.name, embedder=body.embedder, metric=body.metric, chunker=body.chunker, analyzer=body.analyzer
+        )
+    )
+    return replies.json({"name": made.name, "uuid": made.uuid}, status=201, headers={"Location": f"{_ALL}/{made.name}"})
+
+
+@get(_ONE, summary="The state of a collection", tags=["collections"])
+async def stats(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
+    """What is active, what it holds and is made of, which fields a filter can use, how the caches do."""
+    return replies.json(await served(request).collection(name, lambda collection: collection.stats()))
+
+
+@delete(_ONE, status_code=204, summary="Remove a collection with everything in it", tags=["collections"])
+async def drop_collection(request: Request[Any, Any, Any], name: FromPath[str]) -> None:
+    """Its generations, its journal, its documents."""
+    await served(request).database(lambda db: db.drop_collection(name), bounded=False)
+
+
+@get(f"{_ONE}/generations", summary="The generations", tags=["generations"])
+async def generations(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
+    """Of each its recipe, state, size and recall."""
+    found = await served(request).collection(name, lambda collection: collection.generations())
+    return replies.json({"generations": found})
+
+
+@get(f"{_ONE}/history", summary="The promotions", tags=["generations"])
+async def history(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
+    """Who put which generation live, when, and what the gate said."""
+    return replies.json({"history": await served(request).collection(name, lambda collection: collection.history())})
+
+
+@post(f"{_ONE}/generations/{{generation:int}}/promote", status_code=200, summary="Put a generation live", tags=["generations"])
+async def promote(request: Request[Any, Any, Any], name: FromPath[str], generation: FromPath[int]) -> Response[Any]:
+    """In one step, with every write that came meanwhile in it."""
+    body = await read(request, PromoteBody, empty=PromoteBody())
+    made = await served(request).collection(
+        name, lambda collection: collection.promote(generation, force=body.force), bounded=False
+    )
+    return replies.json(made, headers={"Outcrop-Generation": str(made.number)})
+
+
+@post(f"{_ONE}/rollback", status_code=200, summary="Back to an earlier generation", tags=["generations"])
+async def rollback(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
+    """With every later write in it. With `dry_run` it tells what would happen."""
+    body = await read(request, RollbackBody, empty=RollbackBody())
+    found = await served(request).collection(
+        name,
+        lambda collection: collection.rollback(body.to, dry_run=True) if body.dry_run else collection.rollback(body.to),
+        bounded=False,
+    )
+    return replies.json(found)
+
+
+ROUTES = (list_collections, create_collection, stats, drop_collection, generations, history, promote, rollback)

@@ -1,0 +1,115 @@
+"""Routes for documents: read, write, take out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, delete, get, post
+from litestar.params import FromPath
+
+from outcrop import Document, WriteResult
+from outcrop.aio import AsyncCollection
+from outcrop.errors import NotFound
+from outcrop.surfaces.http import replies
+from outcrop.surfaces.http.bodies import DeleteBody, DocumentBody, IdsBody, UpsertBody, read
+from outcrop.surfaces.http.problems import BadRequest
+from outcrop.surfaces.http.served import served
+from outcrop.surfaces.wire import document_object
+
+NDJSON = ("application/x-ndjson", "application/jsonl", "application/ndjson")
+_DOCUMENTS = "/v1/collections/{name:str}/documents"
+_LINE_BYTES_MAX = 16_000_000
+
+
+@get(f"{_DOCUMENTS}/{{document_id:path}}", summary="A document", tags=["documents"])
+async def get_document(request: Request[Any, Any, Any], name: FromPath[str], document_id: FromPath[str]) -> Response[Any]:
+    """As it was written. The rest of the path is the id, with its slashes."""
+    document_id = document_id.removeprefix("/")
+    found = await served(request).collection(name, lambda collection: collection.get(document_id))
+    if not found:
+        raise NotFound(f"{name} has no document {document_id!r}; a hit's id is its document's with # and a number")
+    return replies.json(document_object(found[0]))
+
+
+@post(f"{_DOCUMENTS}/get", status_code=200, summary="Documents by their ids", tags=["documents"])
+async def get_documents(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
+    """Those of them that are there, in the order asked."""
+    body = await read(request, IdsBody)
+    found = await served(request).collection(name, lambda collection: collection.get(body.ids))
+    return replies.json({"documents": [document_object(one) for one in found]})
+
+
+@post(_DOCUMENTS, status_code=200, summary="Put documents in, or in the place of those with their ids", tags=["documents"])
+async def upsert(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
+    """JSON is one write, whole or not at all, durable and searchable when it returns.
+
+    NDJSON (a document a line) is a stream of any length: written in batches while it comes, no faster than they can be written.
+    What was written before an error stays: send the rest again.
+    """
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() in NDJSON:
+        return await _streamed(request, name)
+    body = await read(request, UpsertBody)
+    documents = [_document(one) for one in body.documents]
+    return _written(await served(request).collection(name, lambda collection: collection.upsert(documents), bounded=False))
+
+
+@post(f"{_DOCUMENTS}/delete", status_code=200, summary="Take documents out", tags=["documents"])
+async def delete_documents(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
+    """By their ids or by a filter."""
+    body = await read(request, DeleteBody)
+    return _written(
+        await served(request).collection(name, lambda collection: collection.delete(body.ids, where=body.where), bounded=False)
+    )
+
+
+@delete(f"{_DOCUMENTS}/{{document_id:path}}", status_code=200, summary="Take a document out", tags=["documents"])
+async def delete_document(request: Request[Any, Any, Any], name: FromPath[str], document_id: FromPath[str]) -> Response[Any]:
+    """One that is not there counts nothing."""
+    document_id = document_id.removeprefix("/")
+    return _written(await served(request).collection(name, lambda collection: collection.delete(document_id), bounded=False))
+
+
+async def _streamed(request: Request[Any, Any, Any], name: str) -> Response[Any]:
+    door = served(request)
+    opened = await door.database(lambda db: db.collection(name))
+    collection = AsyncCollection(opened, door.work.pool)
+    result = await door.work.done(lambda: collection.upsert_many(_lines(request)), bounded=False)
+    return replies.json(result, headers={} if result.sequence is None else {"Outcrop-Sequence": str(result.sequence)})
+
+
+async def _lines(request: Request[Any, Any, Any]) -> AsyncIterator[dict[str, Any]]:
+    """The documents of an NDJSON body, read as they are asked for: what is not asked for stays with the sender."""
+    number, rest = 0, b""
+    async for piece in request.stream():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            number += 1
+            if line.strip():
+                yield _parsed(line, number)
+        if len(rest) > _LINE_BYTES_MAX:
+            raise BadRequest(f"line {number + 1} is longer than {_LINE_BYTES_MAX} bytes")
+    if rest.strip():
+        yield _parsed(rest, number + 1)
+
+
+def _parsed(line: bytes, number: int) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise BadRequest(f"line {number} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise BadRequest(f"line {number} is no JSON object")
+    return found
+
+
+def _document(one: DocumentBody) -> Document:
+    return Document(**msgspec.structs.asdict(one))
+
+
+def _written(result: WriteResult) -> Response[Any]:
+    return replies.json(result, headers={"Outcrop-Sequence": str(result.sequence)})
+
+
+ROUTES = (get_document, get_documents, upsert, delete_documents, delete_document)

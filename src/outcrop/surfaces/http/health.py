@@ -1,0 +1,70 @@
+"""Routes that tell how the server is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, get
+
+import outcrop
+from outcrop import Database
+from outcrop.errors import OutcropError
+from outcrop.surfaces.http import replies
+from outcrop.surfaces.http.problems import table
+from outcrop.surfaces.http.served import served
+
+
+@get("/livez", summary="Does the process answer?", tags=["health"])
+async def livez() -> Response[Any]:
+    """Asks nothing of the database."""
+    return replies.json({"live": True})
+
+
+@get("/readyz", summary="Can it answer searches?", tags=["health"])
+async def readyz(request: Request[Any, Any, Any]) -> Response[Any]:
+    """503 while the database's folder cannot be read."""
+    try:
+        await served(request).database(lambda db: db.collections())
+    except OutcropError:
+        return replies.json({"ready": False}, status=503)
+    return replies.json({"ready": True})
+
+
+@get("/health", summary="How is each collection?", tags=["health"])
+async def health(request: Request[Any, Any, Any]) -> Response[Any]:
+    """What is degraded and why. 503 if a collection cannot be looked at."""
+    found = await served(request).database(_health)
+    failing = any("fault" in one for one in found["collections"].values())
+    return replies.json(found, status=503 if failing else 200)
+
+
+@get("/v1/problems", summary="What the type of a problem means", tags=["health"])
+async def problems() -> Response[Any]:
+    """The table of errors."""
+    return replies.json({"problems": table()})
+
+
+def _health(db: Database) -> dict[str, Any]:
+    return {
+        "version": outcrop.__version__,
+        "mode": db.mode,
+        "running": db.running,
+        "collections": {name: _collection(db, name) for name in db.collections()},
+    }
+
+
+def _collection(db: Database, name: str) -> dict[str, Any]:
+    try:
+        found = db.collection(name).stats()
+    except OutcropError as error:
+        return {"fault": type(error).__name__}
+    return {
+        "active": found.active,
+        "sequence": found.sequence,
+        "index_lag": found.index_lag,
+        "degraded": found.degraded,
+        "serving": found.serving,
+    }
+
+
+ROUTES = (livez, readyz, health, problems)

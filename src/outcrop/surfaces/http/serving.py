@@ -1,0 +1,65 @@
+"""Runs the application in processes of its own, until it is told to stop; then what has been let in is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import msgspec
+from granian.constants import Interfaces
+from granian.log import LogLevels
+from granian.server import Server
+from litestar import Litestar
+
+import outcrop
+from outcrop import Config, Database
+from outcrop.surfaces.http.app import application
+from outcrop.surfaces.http.served import Limits
+
+_KILL_SECONDS = 60
+_BACKLOG = 1024
+
+
+class Serving(msgspec.Struct, frozen=True):
+    """What is served, where, and by how many processes; `certificate` and `key` are files for TLS."""
+
+    path: str
+    host: str
+    port: int
+    mode: str | None = None
+    read_only: bool = False
+    processes: int = 1
+    limits: Limits = Limits()
+    certificate: str | None = None
+    key: str | None = None
+
+    def opened(self) -> Database:
+        """The database."""
+        config = None if self.mode is None else getattr(Config, self.mode)()
+        return outcrop.open(self.path, config=config, read_only=self.read_only)
+
+
+def serve(serving: Serving, *, ready: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM. `ready` is called once connections are taken."""
+    server = Server(
+        "outcrop",
+        address=serving.host,
+        port=serving.port,
+        interface=Interfaces.ASGI,
+        workers=serving.processes,
+        websockets=False,
+        backlog=_BACKLOG,
+        log_level=LogLevels.warning,
+        respawn_failed_workers=True,
+        workers_kill_timeout=_KILL_SECONDS,
+        ssl_cert=None if serving.certificate is None else Path(serving.certificate),
+        ssl_key=None if serving.key is None else Path(serving.key),
+    )
+    server.on_startup(ready)
+    server.serve(target_loader=partial(_application, serving), wrap_loader=False)
+
+
+def _application(serving: Serving) -> Litestar:
+    """What each of the processes runs."""
+    return application(serving.opened, serving.limits)

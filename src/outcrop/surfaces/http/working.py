@@ -1,0 +1,62 @@
+"""How many requests are worked on, how many wait, and for how long: neither memory nor time grows with the load.
+
+Blocking work runs on a few threads. A request that finds all of them taken waits; when as many wait as may, the next one is
+refused at once. A request's deadline ends its waiting; the thread goes on with what it has begun, and its place is free when it is
+done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from outcrop.surfaces.http.problems import Busy, DeadlinePassed
+
+_T = TypeVar("_T")
+
+
+class Work:
+    """Lets requests in. Used by one event loop."""
+
+    def __init__(self, *, threads: int, waiting_max: int, seconds_max: float) -> None:
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="outcrop-http")
+        self._under_way_max = threads + waiting_max
+        self._seconds_max = seconds_max
+        self._under_way: set[asyncio.Future[Any]] = set()
+
+    @property
+    def under_way(self) -> int:
+        """How many requests are worked on or wait."""
+        return len(self._under_way)
+
+    async def on_thread(self, call: Callable[[], _T], *, bounded: bool = True) -> _T:
+        """What a call gives that blocks. Without `bounded` it may take any time.
+
+        Raises what it raises, `Busy` (it was not begun) and `DeadlinePassed` (it goes on).
+        """
+        return await self.done(lambda: asyncio.get_running_loop().run_in_executor(self.pool, call), bounded=bounded)
+
+    async def done(self, begin: Callable[[], Awaitable[_T]], *, bounded: bool = True) -> _T:
+        """As `on_thread`, of what waits for threads by itself."""
+        if len(self._under_way) >= self._under_way_max:
+            raise Busy(f"{len(self._under_way)} requests are under way; try again in a second")
+        future = asyncio.ensure_future(begin())
+        self._under_way.add(future)
+        future.add_done_callback(self._ended)
+        finished, _ = await asyncio.wait([future], timeout=self._seconds_max if bounded else None)
+        if not finished:
+            raise DeadlinePassed(f"it took more than {self._seconds_max:g} seconds")
+        return future.result()
+
+    async def finish(self) -> None:
+        """Wait for everything that is under way, and let the threads end."""
+        while self._under_way:
+            await asyncio.wait(set(self._under_way))
+        self.pool.shutdown()
+
+    def _ended(self, future: asyncio.Future[Any]) -> None:
+        self._under_way.discard(future)
+        if not future.cancelled():
+            future.exception()  # looked at, or it would be logged as forgotten

@@ -1,0 +1,81 @@
+"""An application on a database of its own, without a network, and the server as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+import outcrop
+from outcrop import Config
+
+pytest.importorskip("litestar", reason="the extra 'server' is not installed")
+
+from litestar import Litestar
+from litestar.testing import TestClient
+
+from outcrop.surfaces.http.app import application
+from outcrop.surfaces.http.served import Limits
+
+ROCKS = [
+    {"id": "slate", "text": "Slate splits into thin layers.", "metadata": {"hardness": 3}},
+    {"id": "granite", "text": "Granite is hard and speckled.", "metadata": {"hardness": 6}},
+    {"id": "a/b c", "text": "Marble is changed limestone.", "title": "Marble", "metadata": {"hardness": 3}},
+]
+Client = TestClient[Litestar]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A database with one collection of three rocks."""
+    with outcrop.open(tmp_path / "kb", config=Config.mvp_only(background=False)) as db:
+        db.create_collection("rocks", embedder="none").upsert(ROCKS)
+    return tmp_path / "kb"
+
+
+@pytest.fixture
+def client(folder: Path) -> Iterator[Client]:
+    """The application on that database, called without a network."""
+    with TestClient(application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)), Limits())) as client:
+        yield client
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[Callable[..., httpx.Client]]:
+    """Starts the command `serve` on that database, and gives a client of it. All of them are stopped at the end."""
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def start(*options: str) -> httpx.Client:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "outcrop", "serve", str(folder), "--port", str(port), "--mode", "mvp_only", *options]
+        process = subprocess.Popen(command, env=os.environ | {"PYTHONWARNINGS": "default"})
+        begun.append(process)
+        client = closing.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30))
+        while True:
+            assert process.poll() is None, "the server has ended"
+            try:
+                client.get("/livez")
+            except httpx.TransportError:
+                time.sleep(0.05)
+            else:
+                client.process = process  # type: ignore[attr-defined]
+                return client
+
+    with ExitStack() as closing:
+        yield start
+    for process in begun:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    for process in begun:
+        process.wait(timeout=60)

@@ -1,0 +1,52 @@
+"""How requests are let in."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from outcrop.surfaces.http.problems import Busy, DeadlinePassed
+from outcrop.surfaces.http.working import Work
+
+
+def test_more_than_may_wait_are_refused_at_once_and_the_others_are_done() -> None:
+    async def main() -> list[int]:
+        work, go_on = Work(threads=1, waiting_max=1, seconds_max=60), threading.Event()
+        first, second = (asyncio.ensure_future(work.on_thread(lambda: go_on.wait() and 1)) for _ in range(2))
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await work.on_thread(lambda: 3)
+        go_on.set()
+        found = [await first, await second, await work.on_thread(lambda: 3)]
+        await work.finish()
+        return found
+
+    assert asyncio.run(main()) == [True, True, 3] or asyncio.run(main()) == [1, 1, 3]
+
+
+def test_a_deadline_ends_the_waiting_and_not_the_work() -> None:
+    done = []
+
+    async def main() -> None:
+        work, go_on = Work(threads=1, waiting_max=1, seconds_max=0.01), threading.Event()
+        with pytest.raises(DeadlinePassed):
+            await work.on_thread(lambda: done.append(go_on.wait()))
+        assert work.under_way == 1  # its place is not free yet
+        go_on.set()
+        await work.finish()
+        assert work.under_way == 0
+
+    asyncio.run(main())
+    assert done == [True]
+
+
+def test_what_the_work_raises_comes_out() -> None:
+    async def main() -> None:
+        work = Work(threads=1, waiting_max=1, seconds_max=60)
+        with pytest.raises(ZeroDivisionError):
+            await work.on_thread(lambda: 1 // 0)
+        await work.finish()
+
+    asyncio.run(main())
