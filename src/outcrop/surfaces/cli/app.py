@@ -9,6 +9,7 @@ import typer
 
 import outcrop
 from outcrop.surfaces.cli import (
+    access,
     building,
     comparing,
     configuring,
@@ -99,6 +100,7 @@ _add(cls=Command)(listing.drop)
 _add("eval", cls=Command)(evaluating.evaluate)
 app.add_typer(configuring.app, name="config")
 _add(cls=Command)(serving.serve)
+app.add_typer(access.app, name="keys")
 _add(cls=Command)(doctor)
 _add(cls=Command)(demo)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from outcrop.errors import MissingExtra
 from outcrop.surfaces.cli.program import Invocation, WrongUsage, invocation
 from outcrop.surfaces.cli.rendering import note
+from outcrop.surfaces.keys import Keys
 
 _PORT = 7700
 
@@ -26,7 +27,7 @@ def serve(
     processes: Annotated[int, typer.Option(help="How many processes answer, on one folder.", min=1, max=64)] = 1,
     certificate: Annotated[Path | None, typer.Option(help="A file with the certificate for TLS.", show_default=False)] = None,
     key: Annotated[Path | None, typer.Option(help="A file with the certificate's key.", show_default=False)] = None,
-    no_keys: Annotated[bool, typer.Option("--no-keys", help="Let everyone in who reaches the address.")] = False,
+    no_keys: Annotated[bool, typer.Option("--no-keys", help="Let everyone in who reaches the address, without a key.")] = False,
 ) -> None:
     """Serve the database over HTTP.
 
@@ -40,37 +41,30 @@ def serve(
     folder = call.db if path is None else path
     if (certificate is None) != (key is None):
         raise WrongUsage("--certificate and --key go together")
-    if not _is_loopback(host):
+    if not _is_loopback(host) and (no_keys or not Keys(folder).wanted):
         if not no_keys:
-            raise WrongUsage(f"{host} can be reached from other machines, and there are no keys yet: say --no-keys if you mean it")
+            raise WrongUsage(
+                f"{host} can be reached from other machines, and there are no keys: make one (outcrop keys create),"
+                " or say --no-keys if you mean it"
+            )
         note(f"warning: everyone who reaches {host}:{port} can read and write", style="bold yellow")
-    _serve(call, folder, host=host, port=port, read_only=read_only, processes=processes, tls=(certificate, key))
+    serving = {"host": host, "port": port, "read_only": read_only, "processes": processes, "with_keys": not no_keys}
+    _serve(call, folder, serving, tls=(certificate, key))
 
 
-def _serve(
-    call: Invocation, folder: Path, *, host: str, port: int, read_only: bool, processes: int, tls: tuple[Path | None, Path | None]
-) -> None:
+def _serve(call: Invocation, folder: Path, chosen: dict[str, Any], *, tls: tuple[Path | None, Path | None]) -> None:
     try:
         from outcrop.surfaces.http.serving import Serving, serve
     except ImportError as error:
         remedy = "pip install 'outcrop[server]'"
         raise MissingExtra(f"serving needs the extra 'server': {remedy}", extra="server", remedy=remedy) from error
     certificate, key = (None if one is None else str(one) for one in tls)
-    serving = Serving(
-        path=str(folder),
-        host=host,
-        port=port,
-        mode=call.mode,
-        read_only=read_only,
-        processes=processes,
-        certificate=certificate,
-        key=key,
-    )
+    serving = Serving(path=str(folder), mode=call.mode, certificate=certificate, key=key, **chosen)
     with serving.opened():  # what is wrong with it is said here, and not by a process that ends at once
         pass
-    address = f"[{host}]" if ":" in host else host
+    host = f"[{serving.host}]" if ":" in serving.host else serving.host
     scheme = "http" if certificate is None else "https"
-    serve(serving, ready=lambda: note(f"serving {folder} at {scheme}://{address}:{port} (Ctrl-C ends it)"))
+    serve(serving, ready=lambda: note(f"serving {folder} at {scheme}://{host}:{serving.port} (Ctrl-C ends it)"))
 
 
 def _is_loopback(host: str) -> bool:

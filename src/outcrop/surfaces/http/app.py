@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
@@ -19,8 +20,10 @@ import outcrop
 from outcrop import Database
 from outcrop.errors import OutcropError
 from outcrop.surfaces.http import collections, documents, health, problems, searching
+from outcrop.surfaces.http.access import guard
 from outcrop.surfaces.http.served import Limits, Served
 from outcrop.surfaces.http.working import Work
+from outcrop.surfaces.keys import Keys
 
 _log = logging.getLogger("outcrop.http")
 _ROUTES = (*health.ROUTES, *collections.ROUTES, *searching.ROUTES, *documents.ROUTES)
@@ -28,19 +31,24 @@ _GIVEN_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}")
 _ID = "outcrop_request_id"
 
 
-def application(opening: Callable[[], Database], limits: Limits) -> Litestar:
-    """An ASGI application that opens a database when it starts, serves it, and closes it when everything let in is finished."""
+def application(opening: Callable[[], Database], limits: Limits, *, with_keys: bool = True) -> Litestar:
+    """An ASGI application that opens a database when it starts, serves it, and closes it when everything let in is finished.
+
+    `with_keys` asks for a key as soon as the database has any; without it nobody is asked.
+    """
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         work = Work(threads=limits.threads, waiting_max=limits.waiting_max, seconds_max=limits.seconds_max)
         with closing(opening()) as db:
-            app.state.served = Served(db=db, work=work, body_bytes_max=limits.body_bytes_max)
+            keys = Keys(db.path) if with_keys else None
+            app.state.served = Served(db=db, work=work, body_bytes_max=limits.body_bytes_max, keys=keys)
             yield
             await work.finish()
 
     return Litestar(
         route_handlers=_ROUTES,
+        guards=[guard],
         lifespan=[lifespan],
         exception_handlers={HTTPException: _refused, Exception: _failed},
         before_send=[_identified],
@@ -74,6 +82,8 @@ def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
     if not row.told:
         _log.error("request %s failed: %s", about, error, exc_info=None if isinstance(error, OutcropError) else error)
     headers = {} if row.retry_seconds is None else {"Retry-After": str(row.retry_seconds)}
+    if row.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     content = problems.body_of(error, about, folder=str(request.app.state.served.db.path))
     return Response(content, media_type=problems.MEDIA_TYPE, status_code=row.status, headers=headers)
 

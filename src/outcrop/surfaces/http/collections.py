@@ -8,6 +8,7 @@ from litestar import Request, Response, delete, get, post
 from litestar.params import FromPath
 
 from outcrop.surfaces.http import replies
+from outcrop.surfaces.http.access import ADMIN, ANYWHERE, visible
 from outcrop.surfaces.http.bodies import CollectionBody, PromoteBody, RollbackBody, read
 from outcrop.surfaces.http.served import served
 
@@ -15,13 +16,14 @@ _ALL = "/v1/collections"
 _ONE = "/v1/collections/{name:str}"
 
 
-@get(_ALL, summary="The collections", tags=["collections"])
+@get(_ALL, opt=ANYWHERE, summary="The collections", tags=["collections"])
 async def list_collections(request: Request[Any, Any, Any]) -> Response[Any]:
-    """Their names."""
-    return replies.json({"collections": await served(request).database(lambda db: db.collections())})
+    """The names of those that the key opens."""
+    names = await served(request).database(lambda db: db.collections())
+    return replies.json({"collections": visible(request, names)})
 
 
-@post(_ALL, status_code=201, summary="Make a collection", tags=["collections"])
+@post(_ALL, opt=ADMIN, status_code=201, summary="Make a collection", tags=["collections"])
 async def create_collection(request: Request[Any, Any, Any]) -> Response[Any]:
     """What is given is what its first generation is built with."""
     body = await read(request, CollectionBody)
@@ -39,7 +41,7 @@ async def stats(request: Request[Any, Any, Any], name: FromPath[str]) -> Respons
     return replies.json(await served(request).collection(name, lambda collection: collection.stats()))
 
 
-@delete(_ONE, status_code=204, summary="Remove a collection with everything in it", tags=["collections"])
+@delete(_ONE, opt=ADMIN, status_code=204, summary="Remove a collection with everything in it", tags=["collections"])
 async def drop_collection(request: Request[Any, Any, Any], name: FromPath[str]) -> None:
     """Its generations, its journal, its documents."""
     await served(request).database(lambda db: db.drop_collection(name), bounded=False)
@@ -58,7 +60,13 @@ async def history(request: Request[Any, Any, Any], name: FromPath[str]) -> Respo
     return replies.json({"history": await served(request).collection(name, lambda collection: collection.history())})
 
 
-@post(f"{_ONE}/generations/{{generation:int}}/promote", status_code=200, summary="Put a generation live", tags=["generations"])
+@post(
+    f"{_ONE}/generations/{{generation:int}}/promote",
+    opt=ADMIN,
+    status_code=200,
+    summary="Put a generation live",
+    tags=["generations"],
+)
 async def promote(request: Request[Any, Any, Any], name: FromPath[str], generation: FromPath[int]) -> Response[Any]:
     """In one step, with every write that came meanwhile in it."""
     body = await read(request, PromoteBody, empty=PromoteBody())
@@ -68,7 +76,7 @@ async def promote(request: Request[Any, Any, Any], name: FromPath[str], generati
     return replies.json(made, headers={"Outcrop-Generation": str(made.number)})
 
 
-@post(f"{_ONE}/rollback", status_code=200, summary="Back to an earlier generation", tags=["generations"])
+@post(f"{_ONE}/rollback", opt=ADMIN, status_code=200, summary="Back to an earlier generation", tags=["generations"])
 async def rollback(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """With every later write in it. With `dry_run` it tells what would happen."""
     body = await read(request, RollbackBody, empty=RollbackBody())

@@ -13,6 +13,7 @@ from outcrop import Document, WriteResult
 from outcrop.aio import AsyncCollection
 from outcrop.errors import NotFound
 from outcrop.surfaces.http import replies
+from outcrop.surfaces.http.access import WRITE
 from outcrop.surfaces.http.bodies import DeleteBody, DocumentBody, IdsBody, UpsertBody, read
 from outcrop.surfaces.http.problems import BadRequest
 from outcrop.surfaces.http.served import served
@@ -41,7 +42,9 @@ async def get_documents(request: Request[Any, Any, Any], name: FromPath[str]) ->
     return replies.json({"documents": [document_object(one) for one in found]})
 
 
-@post(_DOCUMENTS, status_code=200, summary="Put documents in, or in the place of those with their ids", tags=["documents"])
+@post(
+    _DOCUMENTS, opt=WRITE, status_code=200, summary="Put documents in, or in the place of those with their ids", tags=["documents"]
+)
 async def upsert(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """JSON is one write, whole or not at all, durable and searchable when it returns.
 
@@ -55,7 +58,7 @@ async def upsert(request: Request[Any, Any, Any], name: FromPath[str]) -> Respon
     return _written(await served(request).collection(name, lambda collection: collection.upsert(documents), bounded=False))
 
 
-@post(f"{_DOCUMENTS}/delete", status_code=200, summary="Take documents out", tags=["documents"])
+@post(f"{_DOCUMENTS}/delete", opt=WRITE, status_code=200, summary="Take documents out", tags=["documents"])
 async def delete_documents(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """By their ids or by a filter."""
     body = await read(request, DeleteBody)
@@ -64,7 +67,7 @@ async def delete_documents(request: Request[Any, Any, Any], name: FromPath[str])
     )
 
 
-@delete(f"{_DOCUMENTS}/{{document_id:path}}", status_code=200, summary="Take a document out", tags=["documents"])
+@delete(f"{_DOCUMENTS}/{{document_id:path}}", opt=WRITE, status_code=200, summary="Take a document out", tags=["documents"])
 async def delete_document(request: Request[Any, Any, Any], name: FromPath[str], document_id: FromPath[str]) -> Response[Any]:
     """One that is not there counts nothing."""
     document_id = document_id.removeprefix("/")

@@ -10,17 +10,18 @@ import outcrop
 from outcrop import Database
 from outcrop.errors import OutcropError
 from outcrop.surfaces.http import replies
+from outcrop.surfaces.http.access import OPEN
 from outcrop.surfaces.http.problems import table
 from outcrop.surfaces.http.served import served
 
 
-@get("/livez", summary="Does the process answer?", tags=["health"])
+@get("/livez", opt=OPEN, summary="Does the process answer?", tags=["health"])
 async def livez() -> Response[Any]:
     """Asks nothing of the database."""
     return replies.json({"live": True})
 
 
-@get("/readyz", summary="Can it answer searches?", tags=["health"])
+@get("/readyz", opt=OPEN, summary="Can it answer searches?", tags=["health"])
 async def readyz(request: Request[Any, Any, Any]) -> Response[Any]:
     """503 while the database's folder cannot be read."""
     try:
@@ -38,7 +39,7 @@ async def health(request: Request[Any, Any, Any]) -> Response[Any]:
     return replies.json(found, status=503 if failing else 200)
 
 
-@get("/v1/problems", summary="What the type of a problem means", tags=["health"])
+@get("/v1/problems", opt=OPEN, summary="What the type of a problem means", tags=["health"])
 async def problems() -> Response[Any]:
     """The table of errors."""
     return replies.json({"problems": table()})

@@ -34,6 +34,14 @@ class BadRequest(Exception):
     """A request cannot be understood."""
 
 
+class Unauthenticated(Exception):
+    """A request has no key, or one that is not known."""
+
+
+class Forbidden(Exception):
+    """A request's key does not go so far."""
+
+
 class Unsupported(Exception):
     """A request's body is of a kind that is not taken here."""
 
@@ -59,6 +67,8 @@ PROBLEMS: tuple[Problem, ...] = (
     Problem("invalid-document", 400, "A document breaks a rule; nothing was written", (errors.InvalidDocument,)),
     Problem("invalid-query", 400, "The search cannot be run as asked", (errors.InvalidQuery,)),
     Problem("invalid-filter", 400, "The filter cannot be parsed", (errors.InvalidFilter,)),
+    Problem("unauthenticated", 401, "The server wants a key", (Unauthenticated,)),
+    Problem("forbidden", 403, "The key does not go so far", (Forbidden,)),
     Problem("read-only", 403, "The server was started to read only", (errors.ReadOnly,)),
     Problem("not-found", 404, "What was named does not exist", (errors.NotFound,)),
     Problem("unknown-collection", 404, "There is no collection of this name", (errors.UnknownCollection,)),

@@ -10,6 +10,7 @@ from litestar import Request
 
 from outcrop import Collection, Database
 from outcrop.surfaces.http.working import Work
+from outcrop.surfaces.keys import Keys
 
 _T = TypeVar("_T")
 
@@ -24,11 +25,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Served(msgspec.Struct, frozen=True, eq=False):
-    """An open database and its door."""
+    """An open database and its door. Without `keys` everybody is let in."""
 
     db: Database
     work: Work
     body_bytes_max: int
+    keys: Keys | None
 
     async def database(self, call: Callable[[Database], _T], *, bounded: bool = True) -> _T:
         """What a call gives, on a thread. Raises what it raises, `Busy` and `DeadlinePassed`."""

@@ -30,6 +30,7 @@ class Serving(msgspec.Struct, frozen=True):
     mode: str | None = None
     read_only: bool = False
     processes: int = 1
+    with_keys: bool = True
     limits: Limits = Limits()
     certificate: str | None = None
     key: str | None = None
@@ -62,4 +63,4 @@ def serve(serving: Serving, *, ready: Callable[[], None]) -> None:
 
 def _application(serving: Serving) -> Litestar:
     """What each of the processes runs."""
-    return application(serving.opened, serving.limits)
+    return application(serving.opened, serving.limits, with_keys=serving.with_keys)

@@ -1,0 +1,62 @@
+"""Who may do what: the guards of the routes.
+
+Where there are keys, every route but those of health needs one (`Authorization: Bearer oc_...`), also on loopback. Where there
+never was one, everybody is let in: whoever starts the server decides whether that is right.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from outcrop.surfaces.http.problems import Forbidden, Unauthenticated
+from outcrop.surfaces.http.served import Served
+from outcrop.surfaces.keys import Key, Scope
+
+_OPEN = "open"
+_ANYWHERE = "anywhere"
+_BEARER = "bearer "
+
+#: For a route that needs no key.
+OPEN = {_OPEN: True}
+#: For a route that a key of some collections may use; it sees those only.
+ANYWHERE = {_ANYWHERE: True}
+WRITE: dict[str, Scope] = {"scope": "write"}
+ADMIN: dict[str, Scope] = {"scope": "admin"}
+
+
+def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Let a request in, or raise `Unauthenticated` or `Forbidden`."""
+    door: Served = connection.app.state.served
+    if handler.opt.get(_OPEN) or door.keys is None or not door.keys.wanted:
+        return
+    key = _key(connection, door)
+    scope: Scope = handler.opt.get("scope", "read")
+    collection = connection.path_params.get("name")
+    if handler.opt.get(_ANYWHERE) and key.collections is not None:
+        collection = next(iter(key.collections), None)
+    if not key.allows(scope, collection):
+        where = "the whole database" if collection is None else f"collection {collection!r}"
+        raise Forbidden(f"the key {key.name!r} does not let you {scope} in {where}")
+
+
+def visible(connection: ASGIConnection[Any, Any, Any, Any], names: list[str]) -> list[str]:
+    """Those of the collections that the request's key opens."""
+    door: Served = connection.app.state.served
+    if door.keys is None or not door.keys.wanted:
+        return names
+    opened = _key(connection, door).collections
+    return names if opened is None else [name for name in names if name in opened]
+
+
+def _key(connection: ASGIConnection[Any, Any, Any, Any], door: Served) -> Key:
+    assert door.keys is not None
+    given = connection.headers.get("authorization", "")
+    if not given:
+        raise Unauthenticated("this server wants a key: Authorization: Bearer oc_... (outcrop keys create makes one)")
+    found = door.keys.holder(given[len(_BEARER) :].strip()) if given.lower().startswith(_BEARER) else None
+    if found is None:
+        raise Unauthenticated("the key is not known here; it may have been revoked")
+    return found
