@@ -116,7 +116,7 @@ def test_health_tells_of_every_collection(client: Client) -> None:
 
 
 def test_the_api_describes_itself(client: Client) -> None:
-    described = client.get("/v1/schema/openapi.json").json()
+    described = client.get("/v1/openapi.json").json()
 
     assert "/v1/collections/{name}/search" in described["paths"]
 

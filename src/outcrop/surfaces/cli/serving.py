@@ -31,8 +31,8 @@ def serve(
 ) -> None:
     """Serve the database over HTTP.
 
-    A search is a POST to /v1/collections/NAME/search, or simply a GET with ?q=. All of it: /v1/schema. Ctrl-C ends it when what
-    was let in is answered.
+    A search is a POST to /v1/collections/NAME/search, or simply a GET with ?q=. All of it: /v1/openapi.json. Ctrl-C ends it when
+    what was let in is answered.
 
     Example:
       outcrop serve kb --port 7700

@@ -14,6 +14,7 @@ from litestar import Litestar, Request, Response
 from litestar.config.compression import CompressionConfig
 from litestar.exceptions import HTTPException
 from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import Message, Scope
 
 import outcrop
@@ -29,6 +30,8 @@ _log = logging.getLogger("outcrop.http")
 _ROUTES = (*health.ROUTES, *collections.ROUTES, *searching.ROUTES, *documents.ROUTES)
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}")
 _ID = "outcrop_request_id"
+# What the framework knows of the routes; `describing` adds the rest and serves it.
+_OPENAPI = OpenAPIConfig(title="Outcrop", version=outcrop.__version__, path="/v1/schema", render_plugins=[JsonRenderPlugin()])
 
 
 def application(opening: Callable[[], Database], limits: Limits, *, with_keys: bool = True) -> Litestar:
@@ -54,7 +57,7 @@ def application(opening: Callable[[], Database], limits: Limits, *, with_keys: b
         before_send=[_identified],
         request_max_body_size=None,  # counted where it is read
         compression_config=CompressionConfig(backend="gzip", minimum_size=1024, gzip_compress_level=1),
-        openapi_config=OpenAPIConfig(title="Outcrop", version=outcrop.__version__, path="/v1/schema"),
+        openapi_config=_OPENAPI,
         logging_config=None,
         debug=False,
     )

@@ -67,7 +67,7 @@ class BatchBody(Asked, forbid_unknown_fields=True, kw_only=True):
 class CollectionBody(msgspec.Struct, forbid_unknown_fields=True):
     """A collection to make; see `Database.create_collection`."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
     embedder: str | None = None
     metric: Literal["cosine", "dot", "l2"] = "cosine"
     chunker: str | None = None

@@ -7,23 +7,31 @@ from typing import Any
 from litestar import Request, Response, delete, get, post
 from litestar.params import FromPath
 
+from outcrop import GenerationInfo, RollbackPlan, Stats
 from outcrop.surfaces.http import replies
 from outcrop.surfaces.http.access import ADMIN, ANYWHERE, visible
 from outcrop.surfaces.http.bodies import CollectionBody, PromoteBody, RollbackBody, read
+from outcrop.surfaces.http.describing import described
 from outcrop.surfaces.http.served import served
 
 _ALL = "/v1/collections"
 _ONE = "/v1/collections/{name:str}"
 
 
-@get(_ALL, opt=ANYWHERE, summary="The collections", tags=["collections"])
+@get(_ALL, opt=ANYWHERE | described(replies.Names), summary="The collections", tags=["collections"])
 async def list_collections(request: Request[Any, Any, Any]) -> Response[Any]:
     """The names of those that the key opens."""
     names = await served(request).database(lambda db: db.collections())
     return replies.json({"collections": visible(request, names)})
 
 
-@post(_ALL, opt=ADMIN, status_code=201, summary="Make a collection", tags=["collections"])
+@post(
+    _ALL,
+    opt=ADMIN | described(replies.Made, CollectionBody, example={"name": "papers"}),
+    status_code=201,
+    summary="Make a collection",
+    tags=["collections"],
+)
 async def create_collection(request: Request[Any, Any, Any]) -> Response[Any]:
     """What is given is what its first generation is built with."""
     body = await read(request, CollectionBody)
@@ -35,26 +43,28 @@ async def create_collection(request: Request[Any, Any, Any]) -> Response[Any]:
     return replies.json({"name": made.name, "uuid": made.uuid}, status=201, headers={"Location": f"{_ALL}/{made.name}"})
 
 
-@get(_ONE, summary="The state of a collection", tags=["collections"])
+@get(_ONE, opt=described(Stats), summary="The state of a collection", tags=["collections"])
 async def stats(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """What is active, what it holds and is made of, which fields a filter can use, how the caches do."""
     return replies.json(await served(request).collection(name, lambda collection: collection.stats()))
 
 
-@delete(_ONE, opt=ADMIN, status_code=204, summary="Remove a collection with everything in it", tags=["collections"])
+@delete(
+    _ONE, opt=ADMIN | described(None), status_code=204, summary="Remove a collection with everything in it", tags=["collections"]
+)
 async def drop_collection(request: Request[Any, Any, Any], name: FromPath[str]) -> None:
     """Its generations, its journal, its documents."""
     await served(request).database(lambda db: db.drop_collection(name), bounded=False)
 
 
-@get(f"{_ONE}/generations", summary="The generations", tags=["generations"])
+@get(f"{_ONE}/generations", opt=described(replies.Generations), summary="The generations", tags=["generations"])
 async def generations(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """Of each its recipe, state, size and recall."""
     found = await served(request).collection(name, lambda collection: collection.generations())
     return replies.json({"generations": found})
 
 
-@get(f"{_ONE}/history", summary="The promotions", tags=["generations"])
+@get(f"{_ONE}/history", opt=described(replies.History), summary="The promotions", tags=["generations"])
 async def history(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """Who put which generation live, when, and what the gate said."""
     return replies.json({"history": await served(request).collection(name, lambda collection: collection.history())})
@@ -62,7 +72,7 @@ async def history(request: Request[Any, Any, Any], name: FromPath[str]) -> Respo
 
 @post(
     f"{_ONE}/generations/{{generation:int}}/promote",
-    opt=ADMIN,
+    opt=ADMIN | described(GenerationInfo, PromoteBody, optional=True),
     status_code=200,
     summary="Put a generation live",
     tags=["generations"],
@@ -76,7 +86,13 @@ async def promote(request: Request[Any, Any, Any], name: FromPath[str], generati
     return replies.json(made, headers={"Outcrop-Generation": str(made.number)})
 
 
-@post(f"{_ONE}/rollback", opt=ADMIN, status_code=200, summary="Back to an earlier generation", tags=["generations"])
+@post(
+    f"{_ONE}/rollback",
+    opt=ADMIN | described((GenerationInfo, RollbackPlan), RollbackBody, optional=True),
+    status_code=200,
+    summary="Back to an earlier generation",
+    tags=["generations"],
+)
 async def rollback(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """With every later write in it. With `dry_run` it tells what would happen."""
     body = await read(request, RollbackBody, empty=RollbackBody())

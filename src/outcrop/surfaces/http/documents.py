@@ -9,22 +9,24 @@ import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.params import FromPath
 
-from outcrop import Document, WriteResult
+from outcrop import BulkResult, Document, WriteResult
 from outcrop.aio import AsyncCollection
 from outcrop.errors import NotFound
 from outcrop.surfaces.http import replies
 from outcrop.surfaces.http.access import WRITE
 from outcrop.surfaces.http.bodies import DeleteBody, DocumentBody, IdsBody, UpsertBody, read
+from outcrop.surfaces.http.describing import described
 from outcrop.surfaces.http.problems import BadRequest
 from outcrop.surfaces.http.served import served
-from outcrop.surfaces.wire import document_object
+from outcrop.surfaces.wire import DocumentObject, document_object
 
 NDJSON = ("application/x-ndjson", "application/jsonl", "application/ndjson")
 _DOCUMENTS = "/v1/collections/{name:str}/documents"
+_EXAMPLE = {"documents": [{"id": "p-9", "text": "Vitamin D and asthma.", "metadata": {"year": 2026}}]}
 _LINE_BYTES_MAX = 16_000_000
 
 
-@get(f"{_DOCUMENTS}/{{document_id:path}}", summary="A document", tags=["documents"])
+@get(f"{_DOCUMENTS}/{{document_id:path}}", opt=described(DocumentObject), summary="A document", tags=["documents"])
 async def get_document(request: Request[Any, Any, Any], name: FromPath[str], document_id: FromPath[str]) -> Response[Any]:
     """As it was written. The rest of the path is the id, with its slashes."""
     document_id = document_id.removeprefix("/")
@@ -34,7 +36,13 @@ async def get_document(request: Request[Any, Any, Any], name: FromPath[str], doc
     return replies.json(document_object(found[0]))
 
 
-@post(f"{_DOCUMENTS}/get", status_code=200, summary="Documents by their ids", tags=["documents"])
+@post(
+    f"{_DOCUMENTS}/get",
+    opt=described(replies.Documents, IdsBody, example={"ids": ["p-9"]}),
+    status_code=200,
+    summary="Documents by their ids",
+    tags=["documents"],
+)
 async def get_documents(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """Those of them that are there, in the order asked."""
     body = await read(request, IdsBody)
@@ -43,7 +51,11 @@ async def get_documents(request: Request[Any, Any, Any], name: FromPath[str]) ->
 
 
 @post(
-    _DOCUMENTS, opt=WRITE, status_code=200, summary="Put documents in, or in the place of those with their ids", tags=["documents"]
+    _DOCUMENTS,
+    opt=WRITE | described((WriteResult, BulkResult), UpsertBody, example=_EXAMPLE, lines=True),
+    status_code=200,
+    summary="Put documents in, or in the place of those with their ids",
+    tags=["documents"],
 )
 async def upsert(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """JSON is one write, whole or not at all, durable and searchable when it returns.
@@ -58,7 +70,13 @@ async def upsert(request: Request[Any, Any, Any], name: FromPath[str]) -> Respon
     return _written(await served(request).collection(name, lambda collection: collection.upsert(documents), bounded=False))
 
 
-@post(f"{_DOCUMENTS}/delete", opt=WRITE, status_code=200, summary="Take documents out", tags=["documents"])
+@post(
+    f"{_DOCUMENTS}/delete",
+    opt=WRITE | described(WriteResult, DeleteBody, example={"where": "year < 2000"}),
+    status_code=200,
+    summary="Take documents out",
+    tags=["documents"],
+)
 async def delete_documents(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """By their ids or by a filter."""
     body = await read(request, DeleteBody)
@@ -67,7 +85,13 @@ async def delete_documents(request: Request[Any, Any, Any], name: FromPath[str])
     )
 
 
-@delete(f"{_DOCUMENTS}/{{document_id:path}}", opt=WRITE, status_code=200, summary="Take a document out", tags=["documents"])
+@delete(
+    f"{_DOCUMENTS}/{{document_id:path}}",
+    opt=WRITE | described(WriteResult),
+    status_code=200,
+    summary="Take a document out",
+    tags=["documents"],
+)
 async def delete_document(request: Request[Any, Any, Any], name: FromPath[str], document_id: FromPath[str]) -> Response[Any]:
     """One that is not there counts nothing."""
     document_id = document_id.removeprefix("/")

@@ -11,17 +11,18 @@ from outcrop import Database
 from outcrop.errors import OutcropError
 from outcrop.surfaces.http import replies
 from outcrop.surfaces.http.access import OPEN
+from outcrop.surfaces.http.describing import described, document
 from outcrop.surfaces.http.problems import table
 from outcrop.surfaces.http.served import served
 
 
-@get("/livez", opt=OPEN, summary="Does the process answer?", tags=["health"])
+@get("/livez", opt=OPEN | described(dict[str, bool]), summary="Does the process answer?", tags=["health"])
 async def livez() -> Response[Any]:
     """Asks nothing of the database."""
     return replies.json({"live": True})
 
 
-@get("/readyz", opt=OPEN, summary="Can it answer searches?", tags=["health"])
+@get("/readyz", opt=OPEN | described(dict[str, bool]), summary="Can it answer searches?", tags=["health"])
 async def readyz(request: Request[Any, Any, Any]) -> Response[Any]:
     """503 while the database's folder cannot be read."""
     try:
@@ -31,7 +32,7 @@ async def readyz(request: Request[Any, Any, Any]) -> Response[Any]:
     return replies.json({"ready": True})
 
 
-@get("/health", summary="How is each collection?", tags=["health"])
+@get("/health", opt=described(dict[str, Any]), summary="How is each collection?", tags=["health"])
 async def health(request: Request[Any, Any, Any]) -> Response[Any]:
     """What is degraded and why. 503 if a collection cannot be looked at."""
     found = await served(request).database(_health)
@@ -39,10 +40,16 @@ async def health(request: Request[Any, Any, Any]) -> Response[Any]:
     return replies.json(found, status=503 if failing else 200)
 
 
-@get("/v1/problems", opt=OPEN, summary="What the type of a problem means", tags=["health"])
+@get("/v1/problems", opt=OPEN | described(dict[str, Any]), summary="What the type of a problem means", tags=["health"])
 async def problems() -> Response[Any]:
     """The table of errors."""
     return replies.json({"problems": table()})
+
+
+@get("/v1/openapi.json", opt=OPEN, include_in_schema=False)
+async def openapi(request: Request[Any, Any, Any]) -> Response[Any]:
+    """The API's description."""
+    return replies.json(document(request.app))
 
 
 def _health(db: Database) -> dict[str, Any]:
@@ -68,4 +75,4 @@ def _collection(db: Database, name: str) -> dict[str, Any]:
     }
 
 
-ROUTES = (livez, readyz, health, problems)
+ROUTES = (livez, readyz, health, problems, openapi)

@@ -7,10 +7,49 @@ from typing import Any
 import msgspec
 from litestar import Response
 
-from outcrop import Hits
-from outcrop.surfaces.wire import search_answer
+from outcrop import GenerationInfo, HistoryEntry, Hits
+from outcrop.surfaces.wire import DocumentObject, SearchAnswer, search_answer
 
 JSON = "application/json"
+
+
+class Answers(msgspec.Struct, frozen=True):
+    """The answers of a batch, in the order of the queries."""
+
+    answers: tuple[SearchAnswer, ...]
+
+
+class Documents(msgspec.Struct, frozen=True):
+    """The documents that are there."""
+
+    documents: tuple[DocumentObject, ...]
+
+
+class Names(msgspec.Struct, frozen=True):
+    """The collections' names."""
+
+    collections: tuple[str, ...]
+
+
+class Made(msgspec.Struct, frozen=True):
+    """A collection that was made."""
+
+    name: str
+    uuid: str
+
+
+class Generations(msgspec.Struct, frozen=True):
+    """A collection's generations, by their numbers."""
+
+    generations: tuple[GenerationInfo, ...]
+
+
+class History(msgspec.Struct, frozen=True):
+    """A collection's promotions, the oldest first."""
+
+    history: tuple[HistoryEntry, ...]
+
+
 _STEPS = ("embed", "lexical", "vector", "fuse", "fetch", "total")
 
 

@@ -10,19 +10,24 @@ from litestar.params import FromPath, QueryParameter
 from outcrop import Hits
 from outcrop.surfaces.http import replies
 from outcrop.surfaces.http.bodies import BatchBody, SearchBody, read
+from outcrop.surfaces.http.describing import described
+from outcrop.surfaces.http.replies import Answers
 from outcrop.surfaces.http.served import served
+from outcrop.surfaces.wire import SearchAnswer
 
 _SEARCH = "/v1/collections/{name:str}/search"
+_EXAMPLE = {"query": "does vitamin D help against asthma?", "k": 5, "where": "year >= 2015 AND lang = 'en'"}
+_BATCH = {"queries": ["vitamin D", "asthma"], "k": 3}
 
 
-@post(_SEARCH, status_code=200, summary="Search", tags=["search"])
+@post(_SEARCH, opt=described(SearchAnswer, SearchBody, example=_EXAMPLE), status_code=200, summary="Search", tags=["search"])
 async def search(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """By words, by meaning or both, in the active generation or another one."""
     body = await read(request, SearchBody)
     return replies.answer(body.query, await _found(request, name, body))
 
 
-@get(_SEARCH, summary="Search by words in the address", tags=["search"])
+@get(_SEARCH, opt=described(SearchAnswer), summary="Search by words in the address", tags=["search"])
 async def search_by_get(
     request: Request[Any, Any, Any],
     name: FromPath[str],
@@ -42,7 +47,13 @@ async def search_by_get(
     return replies.answer(q, hits)
 
 
-@post(f"{_SEARCH}/batch", status_code=200, summary="Many searches at once", tags=["search"])
+@post(
+    f"{_SEARCH}/batch",
+    opt=described(Answers, BatchBody, example=_BATCH),
+    status_code=200,
+    summary="Many searches at once",
+    tags=["search"],
+)
 async def search_many(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """The answers in the order of the queries, all from one generation, on all cores."""
     body = await read(request, BatchBody)

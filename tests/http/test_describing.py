@@ -1,0 +1,63 @@
+"""The OpenAPI document says what is really read and written."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from outcrop.surfaces.wire import DocumentObject, SearchAnswer
+from tests.http.conftest import Client
+
+
+def _operations(described: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {f"{method.upper()} {path}": one for path, of in described["paths"].items() for method, one in of.items()}
+
+
+def test_every_route_tells_its_answer_and_its_problems(client: Client) -> None:
+    operations = _operations(client.get("/v1/openapi.json").json())
+
+    assert len(operations) == 20
+    for name, one in operations.items():
+        status = next(iter(one["responses"]))
+        assert status == "204" or one["responses"][status]["content"]["application/json"]["schema"], name
+        assert "application/problem+json" in one["responses"]["400"]["content"], name
+        assert one["summary"], name
+    assert len({one["operationId"] for one in operations.values()}) == len(operations)
+
+
+def test_every_body_is_told_with_its_bounds(client: Client) -> None:
+    described = client.get("/v1/openapi.json").json()
+    posts = {name: one for name, one in _operations(described).items() if name.startswith("POST")}
+
+    assert [name for name, one in posts.items() if "requestBody" not in one] == []
+    assert described["components"]["schemas"]["SearchBody"]["properties"]["k"] == {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 1000,
+        "default": 10,
+    }
+
+
+def test_every_reference_leads_somewhere(client: Client) -> None:
+    text = client.get("/v1/openapi.json").text
+    schemas = client.get("/v1/openapi.json").json()["components"]["schemas"]
+
+    wanted = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
+    assert wanted <= set(schemas)
+
+
+def test_examples_are_taken(client: Client) -> None:
+    for name, one in _operations(client.get("/v1/openapi.json").json()).items():
+        body = one.get("requestBody", {}).get("content", {}).get("application/json", {})
+        if "example" in body and "{name}" in name:
+            method, _, path = name.partition(" ")
+            found = client.request(method, path.replace("{name}", "rocks"), json=body["example"])
+            assert found.status_code == 200, (name, found.text)
+
+
+def test_answers_have_the_shape_that_is_told(client: Client) -> None:
+    body = {"query": "slate", "explain": True}
+    msgspec.convert(client.post("/v1/collections/rocks/search", json=body).json(), SearchAnswer)
+    msgspec.convert(client.get("/v1/collections/rocks/documents/slate").json(), DocumentObject)
