@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks import build, engines, latency, memory, opening, promotion, recall, streaming, throughput, writes
+from benchmarks import build, engines, latency, memory, opening, promotion, recall, serving, streaming, throughput, writes
 from benchmarks.common import Result, Settings, environment, settings, write_json
 
 BENCHMARKS: dict[str, Callable[[Settings], Result]] = {
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[Settings], Result]] = {
     "streaming": streaming.measure,
     "promotion": promotion.measure,
     "writes": writes.measure,
+    "serving": serving.measure,
     "engines": engines.measure,
     "memory": memory.measure,
 }

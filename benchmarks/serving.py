@@ -1,0 +1,204 @@
+"""What does HTTP cost over the same search in process, and what does the server do when it is asked for too much?
+
+Measured: milliseconds of a hybrid search with ten hits and their documents, uncached, by text: in process, and over HTTP on
+loopback from a server in a process of its own, by one caller that keeps its connection; the two take turns. Then percentiles of
+100 searches a second that come at random moments, whether the ones before are answered or not, counted from when each was due; and
+answers a second from 1, 8 and 256 callers that ask without a pause. 256 are more than are let in: what is refused (429) is counted
+and not timed. The callers are a process of their own on the same cores, and read no JSON.
+Corpus: the first 100,000 of ../shared/data/text (generated ones where it is absent), embedder `static`. Queries as in
+benchmarks.latency. Seed 20260.
+Run: python -m benchmarks.serving
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import (
+    COLLECTION,
+    ROOT,
+    SEED,
+    Result,
+    Settings,
+    Target,
+    interleaved_ms,
+    open_cached,
+    queries,
+    run_child,
+    settings,
+)
+from outcrop import Collection
+
+COUNT_MAX = 100_000
+CALLERS = (1, 8, 256)
+PER_SECOND = 100
+P50_MS, P95_MS = 3.0, 10.0
+_COUNT = 300
+_COME_AGAIN_SECONDS = 0.05
+_PERCENTILES = (50, 75, 95, 99)
+_PATH = f"/v1/collections/{COLLECTION}/search"
+_JSON = {"content-type": "application/json"}
+
+
+def measure(chosen: Settings) -> Result:
+    """The result: a row for each way to ask."""
+    texts = queries(chosen, 60 if chosen.quick else _COUNT)
+    db, collection = open_cached(chosen, min(COUNT_MAX, chosen.limit))
+    with db, _server(db.path) as port:
+        rows = _alone(collection, port, texts, chosen.seed)
+        plain = rows[0][1]
+        load = {f"HTTP, {PER_SECOND} a second": _loaded(chosen, port, texts, 32, PER_SECOND)}
+        for callers in CALLERS:
+            load[f"HTTP, {callers} at once" if callers > 1 else "HTTP, 1 caller"] = _loaded(chosen, port, texts, callers)
+        size = collection.count()
+    for name, found in load.items():
+        rows.append((name, *found["ms"], found["per_second"], found["refused"], found["ms"][0] / plain))
+    p50, _, p95, _ = next(iter(load.values()))["ms"]
+    return Result(
+        question="What does HTTP cost over the same search in process?",
+        corpus=f"{size:,} texts, {len(texts)} queries",
+        columns=("way", "p50 ms", "p75 ms", "p95 ms", "p99 ms", "answers/s", "refused/s", "p50 / in process"),
+        rows=tuple(rows),
+        targets=(
+            Target(name=f"p50 over HTTP at {PER_SECOND} a second, ms", found=p50, wanted=f"<= {P50_MS:g}", met=p50 <= P50_MS),
+            Target(name=f"p95 over HTTP at {PER_SECOND} a second, ms", found=p95, wanted=f"<= {P95_MS:g}", met=p95 <= P95_MS),
+        ),
+    )
+
+
+def _alone(collection: Collection, port: int, texts: Sequence[str], seed: int) -> list[tuple[Any, ...]]:
+    """In process and over HTTP in turns."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    runs = {
+        "in process, with snippets": lambda number: collection.search(texts[number], cache=False).to_dicts(),
+        "HTTP, in turns with that": lambda number: _asked(connection, texts[number]),
+    }
+    took = interleaved_ms(runs, len(texts), warm_up=30, seed=seed)
+    plain = float(np.median(took["in process, with snippets"]))
+    percentiles = {name: [float(value) for value in np.percentile(each, _PERCENTILES)] for name, each in took.items()}
+    return [(name, *each, None, None, each[0] / plain) for name, each in percentiles.items()]
+
+
+def _loaded(chosen: Settings, port: int, texts: Sequence[str], callers: int, per_second: int = 0) -> dict[str, Any]:
+    """What a process of callers finds."""
+    asked = chosen.cache / "serving-queries.json"
+    asked.write_text(json.dumps(texts))
+    seconds = "1" if chosen.quick else "5"
+    options = (
+        "--child",
+        str(port),
+        "--callers",
+        str(callers),
+        "--seconds",
+        seconds,
+        "--texts",
+        str(asked),
+        "--rate",
+        str(per_second),
+    )
+    return run_child("benchmarks.serving", *options)
+
+
+def asking(port: int, texts: Sequence[str], callers: int, seconds: float, per_second: int) -> dict[str, Any]:
+    """Percentiles of the answers, and how many there were and how many were refused, a second.
+
+    Every caller asks without a pause; or all of them together `per_second` times, at random moments.
+    """
+    took: list[float] = []
+    refused: list[None] = []
+    due = iter(_moments(seconds, per_second))
+    began = time.perf_counter()
+
+    def ask(caller: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        for number in count(caller * len(texts) // callers):
+            asked_at = next(due, seconds) if per_second else time.perf_counter() - began
+            if asked_at >= seconds:
+                return
+            time.sleep(max(0.0, asked_at - (time.perf_counter() - began)))
+            if _asked(connection, texts[number % len(texts)]) == http.client.OK:
+                took.append((time.perf_counter() - began - asked_at) * 1e3)
+            else:
+                refused.append(None)
+                time.sleep(_COME_AGAIN_SECONDS)
+
+    threads = [threading.Thread(target=ask, args=(caller,)) for caller in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ms = [float(value) for value in np.percentile(took, _PERCENTILES)]
+    return {"ms": ms, "per_second": len(took) / seconds, "refused": len(refused) / seconds}
+
+
+def _moments(seconds: float, per_second: int) -> list[float]:
+    """When searches come that nobody has arranged."""
+    if not per_second:
+        return []
+    waits = np.random.default_rng(SEED).exponential(1 / per_second, round(2 * seconds * per_second))
+    return [float(moment) for moment in np.cumsum(waits)]
+
+
+def _asked(connection: http.client.HTTPConnection, text: str) -> int:
+    connection.request("POST", _PATH, json.dumps({"query": text, "cache": False}), _JSON)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[int]:
+    """A server of the database, in a process of its own; its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "outcrop", "serve", str(folder), "--port", str(port)]
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT / "src")}) as process:
+        try:
+            while process.poll() is None and not _answers(port):
+                time.sleep(0.05)
+            yield port
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def _answers(port: int) -> bool:
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        connection.request("GET", "/livez")
+        return connection.getresponse().status == http.client.OK
+    except OSError:
+        return False
+
+
+def main() -> None:
+    """Measure and print; or, as a child, ask and print JSON."""
+    hidden = {"help": argparse.SUPPRESS}
+    number = {**hidden, "type": int}
+    chosen, parsed = settings(
+        __doc__, child=number, callers=number, seconds={**hidden, "type": float}, texts={**hidden, "type": Path}, rate=number
+    )
+    if parsed.child is None:
+        print(measure(chosen).markdown())
+    else:
+        print(json.dumps(asking(parsed.child, json.loads(parsed.texts.read_text()), parsed.callers, parsed.seconds, parsed.rate)))
+
+
+if __name__ == "__main__":
+    main()
