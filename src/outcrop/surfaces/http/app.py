@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -22,6 +23,7 @@ from outcrop import Database
 from outcrop.errors import OutcropError
 from outcrop.surfaces.http import collections, documents, health, problems, searching
 from outcrop.surfaces.http.access import guard
+from outcrop.surfaces.http.metrics import FOLDER_VARIABLE, Metrics
 from outcrop.surfaces.http.served import Limits, Served
 from outcrop.surfaces.http.working import Work
 from outcrop.surfaces.keys import Keys
@@ -45,7 +47,8 @@ def application(opening: Callable[[], Database], limits: Limits, *, with_keys: b
         work = Work(threads=limits.threads, waiting_max=limits.waiting_max, seconds_max=limits.seconds_max)
         with closing(opening()) as db:
             keys = Keys(db.path) if with_keys else None
-            app.state.served = Served(db=db, work=work, body_bytes_max=limits.body_bytes_max, keys=keys)
+            metrics = Metrics(shared=FOLDER_VARIABLE in os.environ)
+            app.state.served = Served(db=db, work=work, body_bytes_max=limits.body_bytes_max, keys=keys, metrics=metrics)
             yield
             await work.finish()
 
@@ -77,6 +80,7 @@ async def _identified(message: Message, scope: Scope) -> None:
     if message["type"] == "http.response.start":
         message.setdefault("headers", [])
         message["headers"] = [*message["headers"], (b"x-request-id", request_id(scope).encode())]
+        scope["app"].state.served.metrics.answered(str(scope.get("method")), message["status"])
 
 
 def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -100,7 +100,11 @@ def _responses(handler: HTTPRouteHandler, one: Described, of_kind: dict[int, Any
     answer: dict[str, Any] = {"description": handler.fn.__doc__ or "Done"}
     if one.answers:
         schemas = [of_kind[id(kind)] for kind in one.answers]
-        answer["content"] = {_JSON: {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}}
+        answer["content"] = {
+            handler.media_type if one.answers == (str,) else _JSON: {
+                "schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+            }
+        }
     problem = {"content": {MEDIA_TYPE: {"schema": of_kind[id(ProblemObject)]}}}
     problems: dict[str, Any] = {}
     for row in PROBLEMS:

@@ -12,6 +12,7 @@ from outcrop.errors import OutcropError
 from outcrop.surfaces.http import replies
 from outcrop.surfaces.http.access import OPEN
 from outcrop.surfaces.http.describing import described, document
+from outcrop.surfaces.http.metrics import MEDIA_TYPE
 from outcrop.surfaces.http.problems import table
 from outcrop.surfaces.http.served import served
 
@@ -38,6 +39,14 @@ async def health(request: Request[Any, Any, Any]) -> Response[Any]:
     found = await served(request).database(_health)
     failing = any("fault" in one for one in found["collections"].values())
     return replies.json(found, status=503 if failing else 200)
+
+
+@get("/metrics", media_type=MEDIA_TYPE, opt=described(str), summary="What Prometheus reads", tags=["health"])
+async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """How searches went and how the collections are, in Prometheus's text format."""
+    door = served(request)
+    door.metrics.under_way(door.work.under_way)
+    return Response(await door.database(door.metrics.text), media_type=MEDIA_TYPE)
 
 
 @get("/v1/problems", opt=OPEN | described(dict[str, Any]), summary="What the type of a problem means", tags=["health"])
@@ -75,4 +84,4 @@ def _collection(db: Database, name: str) -> dict[str, Any]:
     }
 
 
-ROUTES = (livez, readyz, health, problems, openapi)
+ROUTES = (livez, readyz, health, metrics, problems, openapi)

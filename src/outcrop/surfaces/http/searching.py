@@ -57,20 +57,26 @@ async def search_by_get(
 async def search_many(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """The answers in the order of the queries, all from one generation, on all cores."""
     body = await read(request, BatchBody)
-    found = await served(request).collection(
+    door = served(request)
+    found = await door.collection(
         name,
         lambda collection: collection.search_many(body.queries, vectors=body.vectors, generation=body.generation, **body.options()),
     )
+    for hits in found:
+        door.metrics.searched(name, hits)
     return replies.answers(found, body.queries if body.queries is not None else [None] * len(found))
 
 
 async def _found(request: Request[Any, Any, Any], name: str, body: SearchBody) -> Hits:
-    return await served(request).collection(
+    door = served(request)
+    found = await door.collection(
         name,
         lambda collection: collection.search(
             body.query, vector=body.vector, generation=body.generation, cache=body.cache, **body.options()
         ),
     )
+    door.metrics.searched(name, found)
+    return found
 
 
 ROUTES = (search, search_by_get, search_many)

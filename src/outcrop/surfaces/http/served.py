@@ -9,6 +9,7 @@ import msgspec
 from litestar import Request
 
 from outcrop import Collection, Database
+from outcrop.surfaces.http.metrics import Metrics
 from outcrop.surfaces.http.working import Work
 from outcrop.surfaces.keys import Keys
 
@@ -31,6 +32,7 @@ class Served(msgspec.Struct, frozen=True, eq=False):
     work: Work
     body_bytes_max: int
     keys: Keys | None
+    metrics: Metrics
 
     async def database(self, call: Callable[[Database], _T], *, bounded: bool = True) -> _T:
         """What a call gives, on a thread. Raises what it raises, `Busy` and `DeadlinePassed`."""

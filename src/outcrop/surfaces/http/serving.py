@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +18,7 @@ from litestar import Litestar
 import outcrop
 from outcrop import Config, Database
 from outcrop.surfaces.http.app import application
+from outcrop.surfaces.http.metrics import FOLDER_VARIABLE
 from outcrop.surfaces.http.served import Limits
 
 _KILL_SECONDS = 60
@@ -43,6 +47,13 @@ class Serving(msgspec.Struct, frozen=True):
 
 def serve(serving: Serving, *, ready: Callable[[], None]) -> None:
     """Serve until SIGINT or SIGTERM. `ready` is called once connections are taken."""
+    multiprocessing.set_start_method("spawn", force=True)  # a fork would take this process's libraries along, as they are
+    with tempfile.TemporaryDirectory(prefix="outcrop-metrics-") as counted:
+        os.environ[FOLDER_VARIABLE] = counted  # where the processes add up what they count
+        _serve(serving, ready)
+
+
+def _serve(serving: Serving, ready: Callable[[], None]) -> None:
     server = Server(
         "outcrop",
         address=serving.host,
