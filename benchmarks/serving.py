@@ -63,7 +63,7 @@ def measure(chosen: Settings) -> Result:
     with db, _server(db.path) as port:
         rows = _alone(collection, port, texts, chosen.seed)
         plain = rows[0][1]
-        load = {f"HTTP, {PER_SECOND} a second": _loaded(chosen, port, texts, 32, PER_SECOND)}
+        load = {f"HTTP, {PER_SECOND} a second": _loaded(chosen, port, texts, 32, per_second=PER_SECOND)}
         for callers in CALLERS:
             load[f"HTTP, {callers} at once" if callers > 1 else "HTTP, 1 caller"] = _loaded(chosen, port, texts, callers)
         size = collection.count()
@@ -95,7 +95,7 @@ def _alone(collection: Collection, port: int, texts: Sequence[str], seed: int) -
     return [(name, *each, None, None, each[0] / plain) for name, each in percentiles.items()]
 
 
-def _loaded(chosen: Settings, port: int, texts: Sequence[str], callers: int, per_second: int = 0) -> dict[str, Any]:
+def _loaded(chosen: Settings, port: int, texts: Sequence[str], callers: int, *, per_second: int = 0) -> dict[str, Any]:
     """What a process of callers finds."""
     asked = chosen.cache / "serving-queries.json"
     asked.write_text(json.dumps(texts))
@@ -115,7 +115,7 @@ def _loaded(chosen: Settings, port: int, texts: Sequence[str], callers: int, per
     return run_child("benchmarks.serving", *options)
 
 
-def asking(port: int, texts: Sequence[str], callers: int, seconds: float, per_second: int) -> dict[str, Any]:
+def asking(port: int, texts: Sequence[str], callers: int, *, seconds: float, per_second: int) -> dict[str, Any]:
     """Percentiles of the answers, and how many there were and how many were refused, a second.
 
     Every caller asks without a pause; or all of them together `per_second` times, at random moments.
@@ -197,7 +197,17 @@ def main() -> None:
     if parsed.child is None:
         print(measure(chosen).markdown())
     else:
-        print(json.dumps(asking(parsed.child, json.loads(parsed.texts.read_text()), parsed.callers, parsed.seconds, parsed.rate)))
+        print(
+            json.dumps(
+                asking(
+                    parsed.child,
+                    json.loads(parsed.texts.read_text()),
+                    parsed.callers,
+                    seconds=parsed.seconds,
+                    per_second=parsed.rate,
+                )
+            )
+        )
 
 
 if __name__ == "__main__":
