@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -30,6 +31,19 @@ def test_the_server_answers_and_stops_when_told(server: Callable[..., httpx.Clie
     assert found.json()["hits"][0]["document_id"] == "slate"
     client.process.send_signal(signal.SIGTERM)  # type: ignore[attr-defined]
     assert client.process.wait(timeout=60) == 0  # type: ignore[attr-defined]
+
+
+def test_a_client_that_goes_away_in_the_middle_is_no_error_of_the_server(server: Callable[..., httpx.Client]) -> None:
+    client = server()
+    head = "POST /v1/collections/rocks/{} HTTP/1.1\r\nhost: x\r\ncontent-type: {}\r\ncontent-length: 1000\r\n\r\n"
+    for path, kind in (("documents", "application/x-ndjson"), ("search", "application/json")):
+        with socket.create_connection((client.base_url.host, client.base_url.port)) as gone:
+            gone.sendall(head.format(path, kind).encode() + b'{"id": "half')
+            gone.shutdown(socket.SHUT_WR)
+            gone.recv(1000)  # it answers what nobody may read
+    text = client.get("/metrics").text
+    assert 'status="500"' not in text
+    assert client.get("/v1/collections/rocks").json()["document_count"] == 3
 
 
 def test_several_processes_answer_and_see_each_others_writes(server: Callable[..., httpx.Client]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from litestar import Request
+from litestar.exceptions import InternalServerException
 
 from outcrop import Fusion
 from outcrop.model import SearchMode
@@ -141,9 +143,18 @@ async def raw(request: Request[Any, Any, Any]) -> bytes:
     pieces, size = [], 0
     if int(request.headers.get("content-length", 0)) > limit:
         raise TooLarge(_TOO_LARGE.format(limit))
-    async for piece in request.stream():
+    async for piece in pieces_of(request):
         pieces.append(piece)
         size += len(piece)
         if size > limit:
             raise TooLarge(_TOO_LARGE.format(limit))
     return b"".join(pieces)
+
+
+async def pieces_of(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises `BadRequest` if it ends before it is whole."""
+    try:
+        async for piece in request.stream():
+            yield piece
+    except InternalServerException as error:  # what the framework makes of a client that has gone
+        raise BadRequest("the body ended before it was whole: the client has gone") from error

@@ -14,7 +14,7 @@ from outcrop.aio import AsyncCollection
 from outcrop.errors import NotFound
 from outcrop.surfaces.http import replies
 from outcrop.surfaces.http.access import WRITE
-from outcrop.surfaces.http.bodies import DeleteBody, DocumentBody, IdsBody, UpsertBody, read
+from outcrop.surfaces.http.bodies import DeleteBody, DocumentBody, IdsBody, UpsertBody, pieces_of, read
 from outcrop.surfaces.http.describing import described
 from outcrop.surfaces.http.problems import BadRequest
 from outcrop.surfaces.http.served import served
@@ -109,7 +109,7 @@ async def _streamed(request: Request[Any, Any, Any], name: str) -> Response[Any]
 async def _lines(request: Request[Any, Any, Any]) -> AsyncIterator[dict[str, Any]]:
     """The documents of an NDJSON body, read as they are asked for: what is not asked for stays with the sender."""
     number, rest = 0, b""
-    async for piece in request.stream():
+    async for piece in pieces_of(request):
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             number += 1
