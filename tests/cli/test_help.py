@@ -14,7 +14,7 @@ Cli = Callable[..., Result]
 
 COMMANDS = (
     "build search upsert delete update-metadata generations promote rollback compare history optimize gc verify repair stats count"
-    " get collections drop eval doctor demo"
+    " get collections drop eval mcp doctor demo"
 ).split()
 
 
@@ -59,6 +59,6 @@ def test_the_version_is_the_packages(cli: Cli) -> None:
 
 def test_help_needs_neither_the_sql_parser_nor_a_model() -> None:
     program = "import sys; import outcrop.surfaces.cli.app; print([name for name in sys.modules if name in %r])"
-    heavy = ["sqlglot", "onnxruntime", "pandas", "pyarrow", "ir_measures", "httpx", "tokenizers"]
+    heavy = ["sqlglot", "onnxruntime", "pandas", "pyarrow", "ir_measures", "httpx", "tokenizers", "mcp"]
     done = subprocess.run([sys.executable, "-c", program % heavy], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "[]\n"

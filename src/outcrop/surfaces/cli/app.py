@@ -10,6 +10,7 @@ import typer
 import outcrop
 from outcrop.surfaces.cli import (
     access,
+    agents,
     building,
     comparing,
     configuring,
@@ -101,6 +102,7 @@ _add("eval", cls=Command)(evaluating.evaluate)
 app.add_typer(configuring.app, name="config")
 _add(cls=Command)(serving.serve)
 app.add_typer(access.app, name="keys")
+_add(cls=Command)(agents.mcp)
 _add(cls=Command)(doctor)
 _add(cls=Command)(demo)
 
