@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,12 +61,15 @@ class Serving(NamedTuple):
 def serving(*arguments: object) -> Iterator[Serving]:
     command, pipe = [*PROGRAM, "mcp", *map(str, arguments)], subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, encoding="utf-8") as process:
+        watching = threading.Timer(WAIT, process.kill)  # an answer that does not come must not be waited for
+        watching.start()
         try:
             assert process.stderr
             said = process.stderr.readline()
             assert said.startswith("outcrop mcp: "), said
             yield Serving(process, said)
         finally:
+            watching.cancel()
             process.kill()
 
 
@@ -83,36 +88,60 @@ def test_a_client_that_starts_the_program_gets_answers(built: Path, mode: str) -
     assert asyncio.run(main()) == [4, "docs/slate.md", True]
 
 
-def test_what_is_no_message_is_answered_and_the_serving_goes_on(built: Path) -> None:
-    with serving(built) as program:
-        program.opened()
-        for line, number, code in (
-            ("this is no JSON", None, PARSE_ERROR),
-            ("[" * 100_000, None, PARSE_ERROR),
-            ("\n[]", None, PARSE_ERROR),
-            ('{"jsonrpc": "2.0", "id": 7, "method": "tools/list", "params": [1]}', 7, INVALID_REQUEST),
-            ('{"jsonrpc": "2.0", "id": "a", "method": 3}', "a", INVALID_REQUEST),
-            ('{"jsonrpc": "2.0", "id": 8, "method": "tools/call", "params": {"name": "find"}}', 8, INVALID_PARAMS),
-        ):
-            answer = program.answer(line)
-            assert (answer["id"], answer["error"]["code"]) == (number, code)
-        assert program.asked(9, "ping") == {}
+@pytest.fixture(scope="module")
+def program(built: Path) -> Iterator[Serving]:
+    """One for the tests that leave it serving."""
+    with serving(built) as one:
+        one.opened()
+        yield one
+
+
+@pytest.mark.parametrize(
+    ("line", "number", "code"),
+    [
+        ("this is no JSON", None, PARSE_ERROR),
+        ("[" * 100_000, None, PARSE_ERROR),
+        ("\n[]", None, PARSE_ERROR),
+        ('{"jsonrpc": "2.0", "id": 7, "method": "tools/list", "params": [1]}', 7, INVALID_REQUEST),
+        ('{"jsonrpc": "2.0", "id": "a", "method": 3}', "a", INVALID_REQUEST),
+        ('{"jsonrpc": "2.0", "id": 8, "method": "tools/call", "params": {"name": "find"}}', 8, INVALID_PARAMS),
+    ],
+)
+def test_what_is_no_request_is_answered_and_the_serving_goes_on(
+    program: Serving, line: str, number: int | str | None, code: int
+) -> None:
+    answer = program.answer(line)
+    assert (answer["id"], answer["error"]["code"]) == (number, code)
+    assert program.asked(9, "ping") == {}
+
+
+def test_noise_is_answered_line_by_line_and_the_serving_goes_on(program: Serving) -> None:
+    chance = random.Random(7)
+    call = {"name": "search", "arguments": {"collection": "rocks", "query": "layers"}}
+    good = json.dumps({"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": call}).encode()
+    cut = [good[: chance.randrange(1, len(good))] for _ in range(100)]
+    noise = [bytes(chance.choices(range(33, 256), k=chance.randrange(1, 80))) for _ in range(100)]
+    assert program.process.stdin
+    program.process.stdin.buffer.write(b"\n".join([*cut, *noise, b""]))
+    wrong = [program.answer("") for _ in range(200)]
+    assert {(one["id"], one["error"]["code"]) for one in wrong} <= {(None, PARSE_ERROR), (None, INVALID_REQUEST)}
+    assert program.asked(3, "tools/call", **call)["structuredContent"]["generation"] == 1
 
 
 def test_the_end_of_the_input_ends_it_and_nothing_but_the_protocol_was_written(built: Path) -> None:
-    with serving(built) as program:
-        assert program.opened()["serverInfo"]["name"] == "outcrop"
-        output, errors = program.process.communicate(timeout=WAIT)
-        assert (program.process.returncode, output, errors) == (0, "", "")
+    with serving(built) as one:
+        assert one.opened()["serverInfo"]["name"] == "outcrop"
+        output, errors = one.process.communicate(timeout=WAIT)
+        assert (one.process.returncode, output, errors) == (0, "", "")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_while_it_waits_for_a_line(built: Path, number: signal.Signals, code: int) -> None:
-    with serving(built) as program:
-        program.opened()
-        program.process.send_signal(number)
-        assert program.process.wait(WAIT) == code
+    with serving(built) as one:
+        one.opened()
+        one.process.send_signal(number)
+        assert one.process.wait(WAIT) == code
 
 
 def test_a_write_that_was_answered_is_there_after_the_end(kb: Path) -> None:

@@ -41,7 +41,8 @@ def search(db: Database, asked: SearchArguments) -> SearchAnswer:
         where=asked.where,
         candidates=max(db.config.candidates, asked.k + asked.offset),
     )
-    answer = search_answer(asked.query, hits)
+    searched = asked.query.encode(errors="replace").decode()  # as the search itself takes what is not valid Unicode
+    answer = search_answer(searched, hits)
     room = min(_PASSAGE_CHARACTERS_MAX, _ANSWER_CHARACTERS_MAX // max(1, len(hits))) if asked.passages else None
     answer["hits"] = [_shortened(hit, asked.collection, room) for hit in answer["hits"]]
     return msgspec.convert({**answer, "note": _note(answer["hits"], asked)}, SearchAnswer)
