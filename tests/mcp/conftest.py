@@ -10,12 +10,8 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("mcp")
-from mcp import Client
-
 import outcrop
 from outcrop import Config, Database, Document
-from outcrop.surfaces.mcp.server import mcp_server
 
 LONG = "Granite is hard. " + "It cools slowly, deep below. " * 400
 ROCKS = [
@@ -24,7 +20,7 @@ ROCKS = [
     Document("granite", LONG, title="Granite", metadata={"year": 2024, "remark": "r" * 2_000}),
 ]
 
-Use = Callable[[Client], Coroutine[Any, Any, Any]]
+Use = Callable[[Any], Coroutine[Any, Any, Any]]
 Ask = Callable[..., Any]
 
 
@@ -72,6 +68,9 @@ def ask_writer(kb: Path) -> Iterator[Ask]:
 
 def talk(db: Database, use: Use, *, mode: str = "auto", allow_write: bool = False) -> Any:
     """What the coroutine gives or raises: outside of the client's task group, which would wrap an error."""
+    from mcp import Client
+
+    from outcrop.surfaces.mcp.server import mcp_server
 
     async def main() -> Any:
         async with Client(mcp_server(db, allow_write=allow_write), mode=mode) as client:

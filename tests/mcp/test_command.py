@@ -14,8 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
+
+pytest.importorskip("mcp", reason="the extra 'mcp' is not installed")
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from mcp.types import INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR
@@ -23,7 +27,9 @@ from typer.testing import CliRunner, Result
 
 import outcrop
 from outcrop import Config
+from outcrop.errors import InvalidInput
 from outcrop.surfaces.cli.app import app
+from outcrop.surfaces.mcp import loopback
 
 PROGRAM = (sys.executable, "-m", "outcrop", "--mode", "test")
 WAIT = 60
@@ -100,8 +106,9 @@ def program(built: Path) -> Iterator[Serving]:
     ("line", "number", "code"),
     [
         ("this is no JSON", None, PARSE_ERROR),
-        ("[" * 100_000, None, PARSE_ERROR),
-        ("\n[]", None, PARSE_ERROR),
+        ('{"id": ' + "[" * 100_000, None, INVALID_REQUEST),
+        ("\n[]", None, INVALID_REQUEST),
+        ('{"jsonrpc": "2.0", "id": [], "result": 1}', None, INVALID_REQUEST),
         ('{"jsonrpc": "2.0", "id": 7, "method": "tools/list", "params": [1]}', 7, INVALID_REQUEST),
         ('{"jsonrpc": "2.0", "id": "a", "method": 3}', "a", INVALID_REQUEST),
         ('{"jsonrpc": "2.0", "id": 8, "method": "tools/call", "params": {"name": "find"}}', 8, INVALID_PARAMS),
@@ -135,6 +142,18 @@ def test_the_end_of_the_input_ends_it_and_nothing_but_the_protocol_was_written(b
         assert (one.process.returncode, output, errors) == (0, "", "")
 
 
+def test_a_client_that_reads_no_more_ends_it(built: Path) -> None:
+    with serving(built) as one:
+        assert one.process.stdin
+        assert one.process.stdout
+        assert one.process.stderr
+        one.process.stdout.close()
+        one.process.stdin.write('{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n')
+        one.process.stdin.flush()
+        assert one.process.wait(WAIT) == 0
+        assert one.process.stderr.read() == ""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_while_it_waits_for_a_line(built: Path, number: signal.Signals, code: int) -> None:
@@ -155,7 +174,7 @@ def test_a_write_that_was_answered_is_there_after_the_end(kb: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to end it with")
-def test_it_serves_over_http_on_this_machine(built: Path) -> None:
+def test_it_serves_over_http_on_this_machine_and_not_under_other_names(built: Path) -> None:
     with serving(built, "--http", "127.0.0.1:0") as program:
         url = program.said.split(" at ")[1].partition(",")[0]
 
@@ -165,8 +184,17 @@ def test_it_serves_over_http_on_this_machine(built: Path) -> None:
                 return str(found.structured_content["hits"][0]["document_id"])
 
         assert asyncio.run(main()) == "docs/slate.md"
+        with pytest.raises(HTTPError) as refused:
+            urlopen(Request(url, headers={"Host": "elsewhere.example"}))
+        refused.value.close()
+        assert refused.value.code == 421
         program.process.terminate()
         assert program.process.wait(WAIT) == 0
+
+
+def test_a_port_that_is_taken_is_refused() -> None:
+    with loopback.listening("127.0.0.1", 0) as place, pytest.raises(InvalidInput, match="Take another port"):
+        loopback.listening("127.0.0.1", place.getsockname()[1])
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+pytest.importorskip("mcp", reason="the extra 'mcp' is not installed")
 from mcp import Client, MCPError
 
 import outcrop

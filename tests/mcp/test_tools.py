@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import msgspec
 import pytest
+
+pytest.importorskip("mcp", reason="the extra 'mcp' is not installed")
 from mcp import MCPError
 from mcp.types import CallToolResult, Tool
 
@@ -309,6 +312,16 @@ def test_what_is_deleted_is_gone_and_what_was_not_there_is_told(ask_writer: Ask)
     assert answer["note"] == "1 of the 2 ids were not there."
     assert "no document" in refused(ask_writer, "get_document", collection="rocks", document_id="sand")
     assert answered(ask_writer, "get_document", collection="rocks", document_id="granite")["id"] == "granite"
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_calls_at_once_are_each_answered(ask: Ask, mode: str) -> None:
+    async def use(client: Any) -> list[str]:
+        asked = [{"collection": "rocks", "document_id": one} for one in ("sand", "granite", "docs/slate.md") * 10]
+        answers = await asyncio.gather(*(client.call_tool("get_document", one) for one in asked))
+        return [one.structured_content["id"] for one in answers]
+
+    assert ask(use, mode) == ["sand", "granite", "docs/slate.md"] * 10
 
 
 def test_a_promotion_elsewhere_is_seen_by_the_next_call(ask_kb: Ask, kb: Path) -> None:

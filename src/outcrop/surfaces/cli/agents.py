@@ -18,7 +18,7 @@ _PORTS = 2**16
 def mcp(
     context: typer.Context,
     path: Annotated[
-        Path | None, typer.Argument(metavar="[PATH]", help="The database's folder, instead of --db.", show_default=False)
+        Path | None, typer.Argument(metavar="PATH", help="The database's folder, instead of --db.", show_default=False)
     ] = None,
     allow_write: Annotated[bool, typer.Option("--allow-write", help="Offer the tools upsert and delete too.")] = False,
     http: Annotated[

@@ -1,4 +1,4 @@
-"""What went wrong, in words that a model can act on. The one table of which error becomes which code of the protocol."""
+"""What went wrong, in words that a model can act on, and which errors are the fault of what was asked."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ _log = logging.getLogger("outcrop")
 _WORDS_MAX = 2_000
 _NAMES_MAX = 50
 _NO_EMBEDDER = (MissingExtra, EmbeddingFailed, EmbedderMismatch, EmbedderGone)
-
-CODES: tuple[tuple[type[OutcropError], int], ...] = ((NotFound, types.INVALID_PARAMS), (InvalidInput, types.INVALID_PARAMS))
+_OF_THE_ASKER = (NotFound, InvalidInput)
 
 
 def failed(words: str) -> types.CallToolResult:
@@ -34,19 +33,17 @@ def in_words(error: Exception, db: Database, *, asked: str) -> str:
     """What to tell a model about an error in what it `asked`. What nobody expected goes to the log, and only its kind is told."""
     if isinstance(error, UnknownCollection):
         return _no_collection(error, db)
-    if isinstance(error, _NO_EMBEDDER):
+    if isinstance(error, _NO_EMBEDDER) and asked == "search":
         return f"{error}. Searching by words needs no embedder: search with mode 'lexical'."
     if isinstance(error, OutcropError):
         return str(error)
     _log.error("%s failed in a way that nobody expected", asked, exc_info=error)
-    return (
-        f"{asked} failed in a way that nobody expected ({type(error).__name__}); the server's log says more. Nothing else is known."
-    )
+    return f"{asked} failed in a way that nobody expected ({type(error).__name__}); the server's log says more."
 
 
 def as_protocol_error(error: Exception, db: Database, *, uri: str) -> MCPError:
     """The same for a resource, whose failures are errors of the protocol."""
-    code = next((code for kind, code in CODES if isinstance(error, kind)), types.INTERNAL_ERROR)
+    code = types.INVALID_PARAMS if isinstance(error, _OF_THE_ASKER) else types.INTERNAL_ERROR
     return MCPError(code=code, message=_sayable(in_words(error, db, asked=f"reading {uri!r:.600}")), data={"uri": _sayable(uri)})
 
 

@@ -30,8 +30,9 @@ _INSTRUCTIONS = (
 def mcp_server(db: Database, *, allow_write: bool = False) -> Server[Any]:
     """A server that answers from an open database, and writes to it only if it may. Closing the database stays the caller's matter.
 
-    It serves over any transport: `outcrop.surfaces.mcp.stdio.serve`, or mounted as `mcp_server(db).streamable_http_app()`, an ASGI
-    application whose lifespan must run. Calls work on at most eight threads; more wait.
+    It serves over any transport: `outcrop.surfaces.mcp.stdio.run`, or mounted as `mcp_server(db).streamable_http_app()`, an ASGI
+    application whose lifespan must run, and which answers to loopback's names unless `transport_security` says otherwise. Its calls
+    work on at most eight threads; more wait.
     """
     answering = _Answering(db, (*READING, *WRITING) if allow_write else READING)
     return Server(

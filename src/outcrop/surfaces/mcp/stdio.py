@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import os
 import signal
 import sys
@@ -20,13 +21,17 @@ from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
 
+_log = logging.getLogger("outcrop")
 _LINE_BYTES_MAX = 64 * 2**20
 _LINES_AHEAD_MAX = 16
 
 
 def run(server: Server[Any]) -> None:
-    """Serve until the client closes its side, or SIGTERM. Raises `KeyboardInterrupt` at Ctrl-C."""
-    asyncio.run(_serve(server))
+    """Serve until the client closes its side or reads no more, or SIGTERM. Raises `KeyboardInterrupt` at Ctrl-C."""
+    try:
+        asyncio.run(_serve(server))
+    except* BrokenPipeError:
+        _log.info("the MCP client reads no more")
 
 
 async def _serve(server: Server[Any]) -> None:
@@ -64,10 +69,13 @@ class _Numbered(msgspec.Struct):
 
 def _no_message(line: bytes) -> types.JSONRPCError:
     """The answer to a line that is not a message; to its id, if it has one that can be read."""
+    request_id, code = None, types.INVALID_REQUEST
     try:
-        request_id, code = msgspec.json.decode(line, type=_Numbered).id, types.INVALID_REQUEST
-    except (msgspec.MsgspecError, RecursionError, ValueError):
-        request_id, code = None, types.PARSE_ERROR
+        request_id = msgspec.json.decode(line, type=_Numbered).id
+    except msgspec.ValidationError:
+        pass
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        code = types.PARSE_ERROR
     why = "a message is one line with one JSON-RPC 2.0 object"
     return types.JSONRPCError(jsonrpc="2.0", id=request_id, error=types.ErrorData(code=code, message=why))
 
