@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import os
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -236,6 +237,16 @@ class TestParquet:
         found = documents(self.write(tmp_path / "many.parquet", columns, row_group_size=700))
         assert [document.id for document in found] == columns["id"]
         assert [list(document.vector) for document in found[-2:]] == [[9996, 9997], [9998, 9999]]
+
+    def test_what_arrow_holds_of_a_file_does_not_grow_with_the_file(self, tmp_path: Path) -> None:
+        pyarrow = pytest.importorskip("pyarrow")
+        count, size_bytes = 8_000, 4_000
+        texts = random.Random(1).randbytes(count * size_bytes // 2).hex()
+        columns = {"id": [str(n) for n in range(count)], "text": [texts[n * size_bytes : (n + 1) * size_bytes] for n in range(count)]}
+        path = self.write(tmp_path / "large.parquet", columns, row_group_size=500, use_dictionary=False)
+        before = pyarrow.total_allocated_bytes()
+        most = max(pyarrow.total_allocated_bytes() for _ in open_source(path).records()) - before
+        assert 0 < most < path.stat().st_size // 2
 
     def test_a_bad_row_is_numbered(self, tmp_path: Path) -> None:
         path = self.write(tmp_path / "mixed.parquet", {"id": ["a", "", None], "text": ["x", "y", "z"], "raw": [b"1", None, None]})

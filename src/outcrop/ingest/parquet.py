@@ -14,6 +14,8 @@ from outcrop.ingest.fields import document_from
 from outcrop.ingest.records import RECORD_FAULTS, BadRecord, Record, bad_record
 
 _BATCH_ROWS = 1024
+# Otherwise PyArrow reads ahead and keeps all that it has read: as much memory as the file is large.
+_READING = {"pre_buffer": False, "buffer_size": 1 << 20}
 
 
 class ParquetFile(msgspec.Struct, frozen=True):
@@ -33,7 +35,7 @@ class ParquetFile(msgspec.Struct, frozen=True):
         row = 0
         with _opened(self.path) as file:
             names = [name for name in file.schema_arrow.names if not name.startswith("__index_level_")]
-            batches = file.iter_batches(batch_size=_BATCH_ROWS, columns=names)
+            batches = file.iter_batches(batch_size=_BATCH_ROWS, columns=names, use_threads=False)
             while (batch := _next_batch(self.path, batches, row)) is not None:
                 for fields in rows(batch):
                     row += 1
@@ -60,7 +62,7 @@ def _opened(path: Path) -> Any:
     from pyarrow import parquet  # not loaded with pyarrow itself
 
     try:
-        return parquet.ParquetFile(path)
+        return parquet.ParquetFile(path, **_READING)
     except (pyarrow.ArrowException, OSError) as error:
         raise InvalidSource(f"cannot read {path} as Parquet: {error}", path=str(path)) from error
 
