@@ -9,6 +9,9 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 _EVERY_SECONDS = 0.25
+_MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+ *(.*)")
+_SIZE = re.compile(r"(\w+):\s+(\d+) kB")
+_LAST_SIZE = "Locked"  # of those of a mapping
 
 
 class Resident(NamedTuple):
@@ -29,6 +32,39 @@ def resident(pid: int) -> Resident:
         return Resident(0, 0)
     own = max(sizes["Anonymous"], sizes["Shared_Dirty"] + sizes["Private_Dirty"])
     return Resident(own, max(0, sizes["Rss"] - own))
+
+
+class Held(NamedTuple):
+    """Bytes of a process's own, its share of the files of a folder, and its share of other files, which are libraries."""
+
+    own: int
+    folder: int
+    others: int
+
+
+def held(pid: int, folder: Path) -> Held:
+    """What a process holds now. A page that n processes have counts 1/n in each. Raises `OSError`, also if it has ended."""
+    text = Path(f"/proc/{pid}/smaps").read_text(errors="replace")
+    if not text:
+        raise ProcessLookupError(f"process {pid} has ended")
+    own = of_folder = others = 0
+    path = ""
+    sizes: dict[str, int] = {}
+    for line in text.splitlines():
+        if mapping := _MAPPING.match(line):
+            path, sizes = mapping[1], {}
+        elif size := _SIZE.match(line):
+            sizes[size[1]] = 1024 * int(size[2])
+            if size[1] != _LAST_SIZE:
+                continue
+            dirty = max(sizes["Anonymous"], sizes["Shared_Dirty"] + sizes["Private_Dirty"])
+            own += dirty
+            share = max(0, sizes["Pss"] - dirty)
+            if path.startswith(f"{folder}/"):
+                of_folder += share
+            else:
+                others += share
+    return Held(own, of_folder, others)
 
 
 class Peak:

@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks import build, engines, latency, memory, opening, promotion, recall, serving, streaming, throughput, writes
+from benchmarks import (
+    build,
+    engines,
+    latency,
+    memory,
+    opening,
+    promotion,
+    recall,
+    serving,
+    sharing,
+    streaming,
+    throughput,
+    writes,
+)
 from benchmarks.common import Result, Settings, environment, settings, write_json
 
 BENCHMARKS: dict[str, Callable[[Settings], Result]] = {
@@ -23,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Settings], Result]] = {
     "serving": serving.measure,
     "engines": engines.measure,
     "memory": memory.measure,
+    "sharing": sharing.measure,
 }
 
 
