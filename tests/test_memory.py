@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 
+import outcrop
+from outcrop import Config
 from outcrop.memory import SHARES, Account, MemoryBudget
 
 
@@ -87,3 +94,39 @@ def test_more_cannot_be_given_back_than_was_taken() -> None:
     account.take(10)
     with pytest.raises(AssertionError, match="buffers: 11 bytes given back of 10"):
         account.give_back(11)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_an_account_that_a_thread_is_using_can_be_used_in_a_forked_child() -> None:
+    account, using, done = Account("buffers", 100), Event(), Event()
+    account.take(60)
+    thread = Thread(target=lambda: account.take(60, stopped=lambda: using.set() or done.wait()))
+    thread.start()
+    using.wait()
+    child = os.fork()
+    if not child:
+        signal.alarm(20)  # who waits for ever ends
+        os._exit(0 if account.try_take(40) and not account.try_take(1) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    done.set()
+    thread.join()
+
+
+def test_stats_tell_what_arrow_holds(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    with outcrop.open(tmp_path, config=Config.test()) as db:
+        collection = db.create_collection("rocks", embedder="none")
+        before = collection.stats().memory["arrow"]
+        held = pyarrow.allocate_buffer(1_000_000)
+        assert collection.stats().memory["arrow"] == before + held.size
+
+
+def test_stats_never_load_arrow(tmp_path: Path) -> None:
+    program = f"""
+import sys, outcrop
+with outcrop.open({str(tmp_path)!r}, config=outcrop.Config.test()) as db:
+    memory = db.create_collection("rocks", embedder="none").stats().memory
+assert "arrow" not in memory and "pyarrow" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

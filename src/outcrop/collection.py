@@ -40,7 +40,7 @@ from outcrop.generations.record import CollectionRecord
 from outcrop.index_values import IndexKind, IndexSpec, OptimizeFor
 from outcrop.ingest import BadRecord, Chunker, ProgressSink, SourceLike, open_source
 from outcrop.judging import Comparison, Gate, QueriesLike, compare, queries_of
-from outcrop.memory import MemoryBudget
+from outcrop.memory import MemoryBudget, arrow_bytes
 from outcrop.model import Document, GenerationInfo, HistoryEntry, RollbackPlan, Stats, WriteResult
 from outcrop.retrieval import answering
 from outcrop.retrieval.cached_search import CachedSearch
@@ -530,7 +530,7 @@ class Collection:
             live_recall=None if active is None else self._shared.executor.reruns.of(active.uuid),
             query_cache=answers,
             query_embeddings=embeddings,
-            memory=self._shared.memory.used_bytes(),
+            memory=self._shared.memory.used_bytes() | arrow_bytes(),
         )
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self, get_args
 from uuid import uuid4
 
-from outcrop import files, forking
+from outcrop import buffers, files, forking
 from outcrop.analysis import analyzer as named_analyzer
 from outcrop.builds.ingredients import Ingredients, as_index_spec
 from outcrop.collection import Collection, Shared
@@ -103,6 +103,8 @@ class Database:
         self._shared = shared
         self._lock = forking.lock()
         self._collections: dict[str, Collection] = {}
+        self._buffers = shared.memory.account("buffers")
+        buffers.process.attach(self._buffers)
         self._replaced: list[Collection] = []
         self._closed = False
 
@@ -229,6 +231,7 @@ class Database:
             one.close()
         self._shared.executor.close()
         self._shared.cached.close()
+        buffers.process.detach(self._buffers)
         self._shared.embedding_cache.close()
 
     def _opened(self, name: str, ingredients: Ingredients) -> Collection:

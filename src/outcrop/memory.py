@@ -7,14 +7,17 @@ ask for, not what the process has.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from threading import Condition
 
 import msgspec
 
+from outcrop import forking
+
 #: Which part of the budget each owner may hold. They add up to 1.
 #: "ingestion" is the batches that are read, cut, embedded and written; "indexing" is what the engines hold while they build: the
-#: text writer's buffer and the part that is being filled.
+#: text writer's buffer and the part that is being filled; "buffers" the arrays that `outcrop.buffers` lends.
 SHARES = {"ingestion": 0.1, "indexing": 0.4, "query cache": 0.2, "embedding cache": 0.05, "buffers": 0.25}
 _WAKE_SECONDS = 0.5  # an endless wait in the main thread cannot be interrupted on Windows
 
@@ -48,7 +51,7 @@ class Account:
         self.limit_bytes = limit_bytes
         self._used_bytes = 0
         self._peak_bytes = 0
-        self._changed = Condition()
+        self._changed = Condition(forking.lock())
 
     @property
     def used_bytes(self) -> int:
@@ -102,6 +105,15 @@ class Account:
 def share_bytes(limit_bytes: int, owner: str) -> int:
     """What an owner of `SHARES` may hold of a budget of `limit_bytes`."""
     return int(limit_bytes * SHARES[owner])
+
+
+def arrow_bytes() -> dict[str, int]:
+    """What PyArrow's default pool holds, for all that use it in this process, as the owner "arrow"; nothing if it is not loaded.
+
+    No part of the budget: Arrow allocates what the data needs. What LanceDB allocates itself is not in it.
+    """
+    allocated = getattr(sys.modules.get("pyarrow"), "total_allocated_bytes", None)
+    return {} if allocated is None else {"arrow": int(allocated())}
 
 
 class MemoryBudget:

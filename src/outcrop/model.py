@@ -344,7 +344,8 @@ class Stats(msgspec.Struct, frozen=True):
     with; `live_recall` what real searches of the active generation find (None unless the setting `live_recall_share` is above 0
     and some were taken).
     `query_cache` and `query_embeddings` say how the caches do, or are None where they are off; `memory` says how many bytes of
-    `memory_budget` each owner holds now. Both are the database's, for all its collections.
+    `memory_budget` each owner holds now. Both are the database's, for all its collections. Besides, `memory["arrow"]` is what
+    PyArrow's default pool holds in this process, whoever uses it; it is absent where PyArrow is not loaded.
     """
 
     collection: str

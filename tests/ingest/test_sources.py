@@ -242,7 +242,10 @@ class TestParquet:
         pyarrow = pytest.importorskip("pyarrow")
         count, size_bytes = 8_000, 4_000
         texts = random.Random(1).randbytes(count * size_bytes // 2).hex()
-        columns = {"id": [str(n) for n in range(count)], "text": [texts[n * size_bytes : (n + 1) * size_bytes] for n in range(count)]}
+        columns = {
+            "id": [str(n) for n in range(count)],
+            "text": [texts[n * size_bytes : (n + 1) * size_bytes] for n in range(count)],
+        }
         path = self.write(tmp_path / "large.parquet", columns, row_group_size=500, use_dictionary=False)
         before = pyarrow.total_allocated_bytes()
         most = max(pyarrow.total_allocated_bytes() for _ in open_source(path).records()) - before

@@ -365,7 +365,7 @@ def test_statistics_tell_the_bytes_of_each_owner(stones: Collection) -> None:
         stones.search(f"granite {number}")
     stats = stones.stats()
     answers, embeddings = caches(stones)
-    assert stats.memory == {
+    assert {owner: held for owner, held in stats.memory.items() if owner != "arrow"} == {
         "ingestion": 0,
         "indexing": 0,
         "query cache": answers.size_bytes,

@@ -16,6 +16,7 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
+from outcrop import buffers
 from outcrop.documents import DocumentsWriter, PartRow
 from outcrop.engines.absorb_lock import alone
 from outcrop.engines.builtin.parts import PARTS, LivePart, PartWriter, unlisted
@@ -110,15 +111,17 @@ def _merged(serving: Serving, chosen: Sequence[LivePart], sequence: int) -> Part
     with _written(serving) as writer:
         for start in range(0, len(order), _WRITTEN_ROWS):
             taken = order[start : start + _WRITTEN_ROWS]
-            vectors = None
-            if dimension is not None:
-                vectors = np.empty((len(taken), dimension), np.float32)
+            wanted = slots[taken].tolist()
+            metadata = serving.documents.metadata_of(wanted)
+            if dimension is None:
+                writer.append(wanted, metadata, None)
+                continue
+            with buffers.process.borrowed((len(taken), dimension), np.float32) as vectors:
                 for origin, live in enumerate(chosen):
                     from_part = origins[taken] == origin
                     if live.part.vectors is not None and from_part.any():
                         vectors[from_part] = live.part.vectors.vectors(rows[taken][from_part])
-            wanted = slots[taken].tolist()
-            writer.append(wanted, serving.documents.metadata_of(wanted), vectors, as_stored=True)
+                writer.append(wanted, metadata, vectors, as_stored=True)
         return writer.seal(sequence, threads=_threads())
 
 

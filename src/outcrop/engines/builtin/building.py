@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from outcrop import files
+from outcrop import buffers, files
 from outcrop.documents import Documents, list_part
 from outcrop.engines.builtin.parts import PartWriter
 from outcrop.engines.builtin.serving import TEXT
@@ -69,9 +69,10 @@ class Building:
 
 
 def _append(part: PartWriter, chunks: Sequence[IndexedChunk]) -> None:
+    slots, metadata = [chunk.slot for chunk in chunks], [chunk.metadata for chunk in chunks]
     vectors = [chunk.vector for chunk in chunks if chunk.vector is not None]
-    part.append(
-        [chunk.slot for chunk in chunks],
-        [chunk.metadata for chunk in chunks],
-        np.stack(vectors) if vectors else None,
-    )
+    if not vectors:
+        part.append(slots, metadata, None)
+        return
+    with buffers.process.borrowed((len(vectors), len(vectors[0])), np.float32) as rows:
+        part.append(slots, metadata, np.stack(vectors, out=rows))

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from outcrop import buffers
 from outcrop.documents import PartRow
 from outcrop.engines.builtin.columns import Columns, ColumnsWriter
 from outcrop.engines.builtin.vector_facts import VectorFacts
@@ -74,6 +75,7 @@ class PartWriter:
             np.save(self._directory / _SLOTS, np.frombuffer(self._slots, dtype=np.int64))
             self._columns.write(self._directory)
             self._columns = ColumnsWriter()  # its memory is the index's now
+            buffers.process.let_go()  # and so is that of the batches
             spec, goal = self._recipe.index, self._recipe.goal
             vectors = None if self._vectors is None else self._vectors.seal(spec, goal=goal, queries=queries, threads=threads)
             files = sorted(path for path in self._directory.rglob("*") if path.is_file())

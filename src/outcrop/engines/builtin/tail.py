@@ -106,8 +106,9 @@ class _Rows:
         end = at + len(added)
         if end > len(self.slots):
             self._grow(max(end, 2 * len(self.slots)), at)
-        vectors = np.stack([row.vector for row in added])
-        self.vectors[at:end] = normalized(vectors) if self.metric == "cosine" else vectors
+        vectors = np.stack([row.vector for row in added], out=self.vectors[at:end])
+        if self.metric == "cosine":
+            normalized(vectors, out=vectors)
         self.slots[at:end] = [row.slot for row in added]
         self.metadata[at:] = [row.metadata for row in added]
 

@@ -78,10 +78,15 @@ def scores_of_rows(
     return _as_scores(scores, metric)
 
 
-def normalized(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The rows scaled to length 1, as a new float32 array of the same shape, (n, dimension) or (dimension,). Zeros stay zeros."""
+def normalized(vectors: NDArray[np.float32], *, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """The rows scaled to length 1, as float32 of the same shape, (n, dimension) or (dimension,). Zeros stay zeros.
+
+    They are put into `out`, which may be `vectors` itself, or into a new array.
+    """
     norms = np.sqrt(np.einsum("...i,...i->...", vectors, vectors, dtype=np.float64))  # float64: squares of float32 may overflow
-    scaled: NDArray[np.float32] = (vectors / np.where(norms > 0, norms, 1.0)[..., None]).astype(np.float32)
+    lengths = np.where(norms > 0, norms, 1.0)[..., None]
+    scaled = np.empty(vectors.shape, np.float32) if out is None else out
+    np.divide(vectors, lengths, out=scaled, dtype=np.float64, casting="same_kind")  # piece by piece: no float64 copy of all
     return scaled
 
 

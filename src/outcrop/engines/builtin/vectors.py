@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from outcrop import buffers
 from outcrop.engines.builtin.vector_facts import VectorFacts, set_effort
 from outcrop.engines.builtin.vector_index import Found, build, nearest
 from outcrop.engines.builtin.vector_scan import exact_nearest, normalized
@@ -70,18 +71,18 @@ class VectorPartWriter:
                 f"{self._directory}: vectors of shape (n, {self._dimension}) are wanted, found {rows.shape}",
                 path=str(self._directory),
             )
-        if not np.isfinite(rows).all():
-            row = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-            raise InvalidInput(
-                f"{self._directory}: row {self._row_count + row} holds NaN or infinity; check the embedder",
-                path=str(self._directory),
-            )
+        with buffers.process.borrowed(rows.shape, np.bool_) as finite:
+            if not np.isfinite(rows, out=finite).all():
+                row = int(np.flatnonzero(~finite.all(axis=1))[0])
+                raise InvalidInput(
+                    f"{self._directory}: row {self._row_count + row} holds NaN or infinity; check the embedder",
+                    path=str(self._directory),
+                )
         if self._metric == "cosine" and not as_stored:
-            rows = normalized(rows)
-        try:
-            self._file.write(np.ascontiguousarray(rows, _FLOAT).data)
-        except OSError as error:
-            raise _storage_failed("cannot write", self._directory / VECTORS_FILE, error) from error
+            with buffers.process.borrowed(rows.shape, _FLOAT) as scaled:
+                self._write(normalized(rows, out=scaled))
+        else:
+            self._write(np.ascontiguousarray(rows, _FLOAT))
         self._row_count += len(rows)
 
     def seal(
@@ -123,6 +124,12 @@ class VectorPartWriter:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 raise _storage_failed("cannot remove", path, error) from error
+
+    def _write(self, rows: NDArray[np.float32]) -> None:
+        try:
+            self._file.write(rows.data)
+        except OSError as error:
+            raise _storage_failed("cannot write", self._directory / VECTORS_FILE, error) from error
 
     def _check_open(self) -> None:
         if not self._open:
