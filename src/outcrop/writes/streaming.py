@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from outcrop.errors import NotYetVisible
+from outcrop.freed_memory import Holes
 from outcrop.ingest import BadRecord, Bound, Meter, ProgressSink, Source, StageClock, staged
 from outcrop.memory import Account
 from outcrop.model import WriteResult
@@ -73,6 +74,7 @@ def upsert_many(place: Place, stream: Stream) -> BulkResult:
     meter = Meter(stream.progress, size_bytes=source.size_bytes, document_count=source.document_count, memory=stream.ingestion)
     clocks = [StageClock(name) for name in _STAGES]
     meter.begin("write", clocks)
+    holes = Holes()
     total = BulkResult(documents=0, write_count=0, sequence=None, upserted=0, replaced=0, chunks=0, superseded=0, skipped=0)
     with closing(_prepared(place, stream, clocks[:-1])) as prepared:
         for one in prepared:
@@ -81,6 +83,7 @@ def upsert_many(place: Place, stream: Stream) -> BulkResult:
                     total = _added(total, written)
                     if stream.on_batch is not None:
                         stream.on_batch(written)
+                holes.give_back()
             meter.advance(
                 documents=written.documents - written.skipped,
                 chunks=written.chunks,

@@ -17,7 +17,7 @@ from typing import Any
 
 import tantivy
 
-from outcrop import analysis
+from outcrop import analysis, freed_memory
 from outcrop.analysis import normalize
 from outcrop.engines.builtin.text_filter import filter_values
 from outcrop.engines.builtin.text_folder import MARKER, create_index, open_index, remove_strays, tantivy_errors
@@ -128,6 +128,7 @@ class TextWriter:
 
     def _opened(self) -> tantivy.IndexWriter:
         """One writer at a time is let in by locks of ours; a child that was forked just now may hold Tantivy's for a moment."""
+        freed_memory.keep_little()
         deadline = time.monotonic() + _LOCK_WAITED_SECONDS
         while True:
             try:
