@@ -74,7 +74,7 @@ bench-full: $(BENCH_READY) ## every benchmark: the peers, recall over latency, a
 bench-check: $(READY) ## fail if the ratios to the raw libraries are worse than the committed ones; ARGS=--quick takes under a minute
 	$(BIN)/python -m benchmarks.check $(ARGS)
 
-bench-1m: $(READY) ## build, resume and search a million chunks, and measure it (half an hour)
+bench-1m: $(READY) ## build, resume and search a million chunks, and measure it (ten minutes)
 	$(BIN)/python -m benchmarks.million --interrupt 60 $(ARGS)
 	$(BIN)/python -m benchmarks.render build/bench/million.json
 
