@@ -24,7 +24,7 @@ from outcrop.errors import OutcropError
 from outcrop.surfaces.http import collections, documents, health, problems, searching
 from outcrop.surfaces.http.access import guard
 from outcrop.surfaces.http.metrics import FOLDER_VARIABLE, Metrics
-from outcrop.surfaces.http.served import Limits, Served
+from outcrop.surfaces.http.served import Bodies, Limits, Served
 from outcrop.surfaces.http.working import Work
 from outcrop.surfaces.keys import Keys
 
@@ -45,11 +45,15 @@ def application(opening: Callable[[], Database], limits: Limits, *, with_keys: b
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         work = Work(threads=limits.threads, waiting_max=limits.waiting_max, seconds_max=limits.seconds_max)
+        uploads = Work(threads=limits.uploads_max, waiting_max=0, seconds_max=limits.seconds_max)
         with closing(opening()) as db:
             keys = Keys(db.path) if with_keys else None
             metrics = Metrics(shared=FOLDER_VARIABLE in os.environ)
-            app.state.served = Served(db=db, work=work, body_bytes_max=limits.body_bytes_max, keys=keys, metrics=metrics)
+            app.state.served = Served(
+                db=db, work=work, uploads=uploads, bodies=Bodies(limits.bodies_bytes_max), limits=limits, keys=keys, metrics=metrics
+            )
             yield
+            await uploads.finish()
             await work.finish()
 
     return Litestar(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -11,7 +12,7 @@ from litestar.exceptions import InternalServerException
 
 from outcrop import Fusion
 from outcrop.model import SearchMode
-from outcrop.surfaces.http.problems import BadRequest, TooLarge, Unsupported
+from outcrop.surfaces.http.problems import BadRequest, DeadlinePassed, TooLarge, Unsupported
 from outcrop.surfaces.http.served import served
 
 _K_MAX = 1000
@@ -138,23 +139,38 @@ async def read(request: Request[Any, Any, Any], kind: type[_Body], *, empty: _Bo
 
 
 async def raw(request: Request[Any, Any, Any]) -> bytes:
-    """The request's body. Raises `TooLarge`."""
-    limit = served(request).body_bytes_max
-    pieces, size = [], 0
+    """The request's body. Raises `TooLarge`, `Busy`, `BadRequest`, and `DeadlinePassed` if it does not come in time."""
+    door = served(request)
+    limit, seconds = door.limits.body_bytes_max, door.limits.seconds_max
     if int(request.headers.get("content-length", 0)) > limit:
         raise TooLarge(_TOO_LARGE.format(limit))
-    async for piece in pieces_of(request):
-        pieces.append(piece)
-        size += len(piece)
-        if size > limit:
-            raise TooLarge(_TOO_LARGE.format(limit))
+    pieces, size = [], 0
+    try:
+        async with asyncio.timeout(seconds):
+            async for piece in pieces_of(request):
+                door.bodies.take(len(piece))
+                size += len(piece)
+                pieces.append(piece)
+                if size > limit:
+                    raise TooLarge(_TOO_LARGE.format(limit))
+    except TimeoutError as error:
+        raise DeadlinePassed(f"the body did not come within {seconds:g} seconds") from error
+    finally:
+        door.bodies.give_back(size)
     return b"".join(pieces)
 
 
 async def pieces_of(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises `BadRequest` if it ends before it is whole."""
+    """The body as it comes. Raises `BadRequest` if it ends before it is whole, `DeadlinePassed` if nothing comes for long."""
+    seconds, coming = served(request).limits.idle_seconds_max, aiter(request.stream())
     try:
-        async for piece in request.stream():
+        while True:
+            async with asyncio.timeout(seconds):
+                piece = await anext(coming)
             yield piece
+    except StopAsyncIteration:
+        return
+    except TimeoutError as error:
+        raise DeadlinePassed(f"nothing of the body came for {seconds:g} seconds") from error
     except InternalServerException as error:  # what the framework makes of a client that has gone
         raise BadRequest("the body ended before it was whole: the client has gone") from error

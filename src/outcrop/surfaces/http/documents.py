@@ -101,8 +101,8 @@ async def delete_document(request: Request[Any, Any, Any], name: FromPath[str], 
 async def _streamed(request: Request[Any, Any, Any], name: str) -> Response[Any]:
     door = served(request)
     opened = await door.database(lambda db: db.collection(name))
-    collection = AsyncCollection(opened, door.work.pool)
-    result = await door.work.done(lambda: collection.upsert_many(_lines(request)), bounded=False)
+    collection = AsyncCollection(opened, door.uploads.pool)
+    result = await door.uploads.done(lambda: collection.upsert_many(_lines(request)), bounded=False)
     return replies.json(result, headers={} if result.sequence is None else {"Outcrop-Sequence": str(result.sequence)})
 
 

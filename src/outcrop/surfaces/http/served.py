@@ -10,6 +10,7 @@ from litestar import Request
 
 from outcrop import Collection, Database
 from outcrop.surfaces.http.metrics import Metrics
+from outcrop.surfaces.http.problems import Busy
 from outcrop.surfaces.http.working import Work
 from outcrop.surfaces.keys import Keys
 
@@ -17,12 +18,38 @@ _T = TypeVar("_T")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What requests may cost. `threads` work at once, `waiting_max` more requests wait; the times are seconds, the sizes bytes."""
+    """What requests may cost; the times are seconds, the sizes bytes.
+
+    `threads` work at once, `waiting_max` more requests wait, each for at most `seconds_max`. `uploads_max` streams are written at
+    once, on threads of their own; one that sends nothing for `idle_seconds_max` is given up. A body has at most `body_bytes_max`,
+    all that are being read together `bodies_bytes_max`.
+    """
 
     threads: int = 8
     waiting_max: int = 64
     seconds_max: float = 30.0
+    uploads_max: int = 4
+    idle_seconds_max: float = 60.0
     body_bytes_max: int = 16_000_000
+    bodies_bytes_max: int = 256_000_000
+
+
+class Bodies:
+    """How many bytes of bodies are held while they are read. Used by one event loop."""
+
+    def __init__(self, size_bytes_max: int) -> None:
+        self._size_bytes_max = size_bytes_max
+        self._size_bytes = 0
+
+    def take(self, size_bytes: int) -> None:
+        """Hold so many more. Raises `Busy` when that is too much for all together."""
+        if self._size_bytes + size_bytes > self._size_bytes_max:
+            raise Busy("too many large bodies are being read; try again in a second")
+        self._size_bytes += size_bytes
+
+    def give_back(self, size_bytes: int) -> None:
+        """Hold so many less."""
+        self._size_bytes -= size_bytes
 
 
 class Served(msgspec.Struct, frozen=True, eq=False):
@@ -30,7 +57,9 @@ class Served(msgspec.Struct, frozen=True, eq=False):
 
     db: Database
     work: Work
-    body_bytes_max: int
+    uploads: Work
+    bodies: Bodies
+    limits: Limits
     keys: Keys | None
     metrics: Metrics
 

@@ -1,0 +1,106 @@
+"""Clients that send slowly, or never: they hold up nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+import outcrop
+from outcrop import Config
+from outcrop.surfaces.http.app import application
+from outcrop.surfaces.http.problems import Busy
+from outcrop.surfaces.http.served import Bodies, Limits
+
+_NDJSON = {"content-type": "application/x-ndjson"}
+_DOCUMENTS = "/v1/collections/rocks/documents"
+
+
+def _sent_in_part(folder: Path, limits: Limits, path: str, kind: str) -> tuple[int, str]:
+    """What a client is told that sends the first bytes of a body and then nothing: status and name of the problem."""
+    app = application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)), limits)
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "scheme": "http",
+        "headers": [(b"content-type", kind.encode())],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 2),
+        "extensions": {},
+    }
+    sent: list[Any] = []
+    first = [{"type": "http.request", "body": b'{"id": "half', "more_body": True}]
+
+    async def receive() -> Any:
+        return first.pop() if first else await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def main() -> None:
+        async with app.lifespan():
+            await app(scope, receive, send)  # type: ignore[arg-type]
+
+    asyncio.run(main())
+    body = msgspec.json.decode(b"".join(one.get("body", b"") for one in sent))
+    return sent[0]["status"], body["type"].rpartition("#")[2]
+
+
+def test_a_body_that_does_not_come_is_given_up(folder: Path) -> None:
+    limits = Limits(seconds_max=0.05)
+
+    assert _sent_in_part(folder, limits, "/v1/collections/rocks/search", "application/json") == (504, "deadline-passed")
+
+
+def test_a_stream_that_stands_still_is_given_up(folder: Path) -> None:
+    limits = Limits(idle_seconds_max=0.05)
+
+    assert _sent_in_part(folder, limits, _DOCUMENTS, "application/x-ndjson") == (504, "deadline-passed")
+
+
+def test_bodies_hold_so_much_together() -> None:
+    bodies = Bodies(100)
+    bodies.take(60)
+    with pytest.raises(Busy):
+        bodies.take(41)
+    bodies.give_back(60)
+    bodies.take(100)
+
+
+def test_uploads_that_wait_for_their_senders_take_no_thread_from_searches(server: Callable[..., httpx.Client]) -> None:
+    address, go_on, begun = str(server().base_url), threading.Event(), [threading.Event() for _ in range(4)]
+    answered: list[int] = []
+
+    def upload(number: int) -> None:
+        def lines() -> Iterator[bytes]:
+            yield b'{"id": "u-%d", "text": "pebble"}\n' % number
+            begun[number].set()
+            go_on.wait()
+
+        answered.append(httpx.post(f"{address}{_DOCUMENTS}", content=lines(), headers=_NDJSON, timeout=60).status_code)
+
+    uploads = [threading.Thread(target=upload, args=(number,)) for number in range(4)]
+    for one in uploads:
+        one.start()
+    for event in begun:
+        event.wait()
+    one_more = b'{"id": "more", "text": "pebble"}'
+    while httpx.post(f"{address}{_DOCUMENTS}", content=one_more, headers=_NDJSON).status_code != 429:
+        pass  # the last of the four has sent its line, which may not have been read yet
+    assert httpx.get(f"{address}/v1/collections/rocks/search?q=slate").status_code == 200
+    go_on.set()
+    for one in uploads:
+        one.join()
+    assert answered == [200] * 4
