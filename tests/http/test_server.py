@@ -33,6 +33,14 @@ def test_the_server_answers_and_stops_when_told(server: Callable[..., httpx.Clie
     assert client.process.wait(timeout=60) == 0  # type: ignore[attr-defined]
 
 
+def test_a_name_that_somebody_else_lets_lead_here_is_refused(server: Callable[..., httpx.Client]) -> None:
+    client, address = server(), "/v1/collections/rocks/search?q=slate"
+
+    assert client.get(address, headers={"host": "evil.example:80"}).status_code == 403
+    for name in ("localhost", "127.0.0.1:7700", "[::1]:7700"):
+        assert client.get(address, headers={"host": name}).status_code == 200
+
+
 def test_a_client_that_goes_away_in_the_middle_is_no_error_of_the_server(server: Callable[..., httpx.Client]) -> None:
     client = server()
     head = "POST /v1/collections/rocks/{} HTTP/1.1\r\nhost: x\r\ncontent-type: {}\r\ncontent-length: 1000\r\n\r\n"

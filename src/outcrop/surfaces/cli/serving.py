@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from outcrop.errors import MissingExtra
+from outcrop.surfaces.addresses import is_loopback
 from outcrop.surfaces.cli.program import Invocation, WrongUsage, invocation
 from outcrop.surfaces.cli.rendering import note
 from outcrop.surfaces.keys import Keys
@@ -41,7 +41,7 @@ def serve(
     folder = call.db if path is None else path
     if (certificate is None) != (key is None):
         raise WrongUsage("--certificate and --key go together")
-    if not _is_loopback(host) and (no_keys or not Keys(folder).wanted):
+    if not is_loopback(host) and (no_keys or not Keys(folder).wanted):
         if not no_keys:
             raise WrongUsage(
                 f"{host} can be reached from other machines, and there are no keys: make one (outcrop keys create),"
@@ -65,10 +65,3 @@ def _serve(call: Invocation, folder: Path, chosen: dict[str, Any], *, tls: tuple
     host = f"[{serving.host}]" if ":" in serving.host else serving.host
     scheme = "http" if certificate is None else "https"
     serve(serving, ready=lambda: note(f"serving {folder} at {scheme}://{host}:{serving.port} (Ctrl-C ends it)"))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

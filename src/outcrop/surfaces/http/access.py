@@ -7,10 +7,12 @@ never was one, everybody is let in: whoever starts the server decides whether th
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
+from outcrop.surfaces.addresses import is_loopback
 from outcrop.surfaces.http.problems import Forbidden, Unauthenticated
 from outcrop.surfaces.http.served import Served
 from outcrop.surfaces.keys import Key, Scope
@@ -30,7 +32,10 @@ ADMIN: dict[str, Scope] = {"scope": "admin"}
 def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Let a request in, or raise `Unauthenticated` or `Forbidden`."""
     door: Served = connection.app.state.served
-    if handler.opt.get(_OPEN) or door.keys is None or not door.keys.wanted:
+    if handler.opt.get(_OPEN):
+        return
+    if door.keys is None or not door.keys.wanted:
+        _check_host(connection, door)
         return
     key = _key(connection, door)
     scope: Scope = handler.opt.get("scope", "read")
@@ -40,6 +45,12 @@ def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHand
     if not key.allows(scope, collection):
         where = "the whole database" if collection is None else f"collection {collection!r}"
         raise Forbidden(f"the key {key.name!r} does not let you {scope} in {where}")
+
+
+def _check_host(connection: ASGIConnection[Any, Any, Any, Any], door: Served) -> None:
+    name = urlsplit(f"//{connection.headers.get('host', '')}").hostname or ""
+    if door.is_local and not is_loopback(name):
+        raise Forbidden(f"this server is for this machine alone and was asked as {name!r:.100}; ask it as localhost, or make a key")
 
 
 def visible(connection: ASGIConnection[Any, Any, Any, Any], names: list[str]) -> list[str]:

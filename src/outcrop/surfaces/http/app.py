@@ -36,10 +36,11 @@ _ID = "outcrop_request_id"
 _OPENAPI = OpenAPIConfig(title="Outcrop", version=outcrop.__version__, path="/v1/schema", render_plugins=[JsonRenderPlugin()])
 
 
-def application(opening: Callable[[], Database], limits: Limits, *, with_keys: bool = True) -> Litestar:
+def application(opening: Callable[[], Database], limits: Limits, *, with_keys: bool = True, is_local: bool = False) -> Litestar:
     """An ASGI application that opens a database when it starts, serves it, and closes it when everything let in is finished.
 
-    `with_keys` asks for a key as soon as the database has any; without it nobody is asked.
+    `with_keys` asks for a key as soon as the database has any; without it nobody is asked. `is_local` refuses, where no key is
+    wanted, requests to another host's name: a page in a browser may have had that name lead here.
     """
 
     @asynccontextmanager
@@ -50,7 +51,14 @@ def application(opening: Callable[[], Database], limits: Limits, *, with_keys: b
             keys = Keys(db.path) if with_keys else None
             metrics = Metrics(shared=FOLDER_VARIABLE in os.environ)
             app.state.served = Served(
-                db=db, work=work, uploads=uploads, bodies=Bodies(limits.bodies_bytes_max), limits=limits, keys=keys, metrics=metrics
+                db=db,
+                work=work,
+                uploads=uploads,
+                bodies=Bodies(limits.bodies_bytes_max),
+                limits=limits,
+                keys=keys,
+                is_local=is_local,
+                metrics=metrics,
             )
             yield
             await uploads.finish()

@@ -53,7 +53,7 @@ class Bodies:
 
 
 class Served(msgspec.Struct, frozen=True, eq=False):
-    """An open database and its door. Without `keys` everybody is let in."""
+    """An open database and its door. Without `keys` everybody is let in; if it `is_local`, only under a name of this machine."""
 
     db: Database
     work: Work
@@ -61,6 +61,7 @@ class Served(msgspec.Struct, frozen=True, eq=False):
     bodies: Bodies
     limits: Limits
     keys: Keys | None
+    is_local: bool
     metrics: Metrics
 
     async def database(self, call: Callable[[Database], _T], *, bounded: bool = True) -> _T:

@@ -17,6 +17,7 @@ from litestar import Litestar
 
 import outcrop
 from outcrop import Config, Database
+from outcrop.surfaces.addresses import is_loopback
 from outcrop.surfaces.http.app import application
 from outcrop.surfaces.http.metrics import FOLDER_VARIABLE
 from outcrop.surfaces.http.served import Limits
@@ -74,4 +75,4 @@ def _serve(serving: Serving, ready: Callable[[], None]) -> None:
 
 def _application(serving: Serving) -> Litestar:
     """What each of the processes runs."""
-    return application(serving.opened, serving.limits, with_keys=serving.with_keys)
+    return application(serving.opened, serving.limits, with_keys=serving.with_keys, is_local=is_loopback(serving.host))
