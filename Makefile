@@ -60,10 +60,9 @@ format: $(READY) ## rewrite the files in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only --quiet .
 
-bench: $(BENCH_READY) ## compare with the peers, the raw libraries and LanceDB as an engine, side by side (about twenty minutes)
+bench: $(BENCH_READY) ## compare with the peers and the raw libraries, side by side (about twenty minutes)
 	$(BENCH).peers $(ARGS)
 	$(BENCH).render build/bench/peers.json
-	$(BENCH).run --only engines $(ARGS)
 
 bench-full: $(BENCH_READY) ## every benchmark: the peers, recall over latency, and what Outcrop's own parts cost (more than an hour)
 	$(BENCH).peers $(ARGS)

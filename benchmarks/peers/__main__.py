@@ -33,7 +33,7 @@ from benchmarks.peers.registry import ENTRIES, HYBRID, MODES, VECTOR, Entry, ent
 from benchmarks.resident import Peak
 
 COUNT_MAX = 100_000
-FULL = Size(tuning=100, measured=300, filtered=100, opens=5, rate_seconds=1.0, rate_rounds=3, upserts=5)
+FULL = Size(tuning=60, measured=200, filtered=40, opens=3, rate_seconds=0.7, rate_rounds=2, upserts=3)
 QUICK = Size(tuning=50, measured=100, filtered=40, opens=3, rate_seconds=0.5, rate_rounds=2, upserts=3)
 TINY = Size(tuning=10, measured=20, filtered=10, opens=1, rate_seconds=0.05, rate_rounds=1, upserts=1)
 Found = dict[str, dict[str, Any]]
