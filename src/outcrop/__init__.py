@@ -22,6 +22,7 @@ from outcrop.generations.collecting import GcReport
 from outcrop.index_values import IndexChoice, IndexSpec, LiveRecall, RecallGoal, RecallPoint
 from outcrop.ingest import BadRecord, Chunker, Piece, Progress, ProgressSink
 from outcrop.judging import Comparison, Gate, GateCheck, GateContext, GateReport
+from outcrop.log_values import QueryLogStats
 from outcrop.memory import CacheStats
 from outcrop.model import (
     Capabilities,
@@ -44,7 +45,7 @@ from outcrop.model import (
     WriteResult,
 )
 from outcrop.retrieval.fusion import Fusion
-from outcrop.retrieval.hits import Hit, Hits, TookMs
+from outcrop.retrieval.hits import FoundBy, Hit, Hits, TookMs
 from outcrop.writes.streaming import BulkResult, WrittenBatch
 
 __version__ = "0.1.0"
@@ -68,6 +69,7 @@ __all__ = [
     "EmbedderIdentity",
     "Explanation",
     "Filter",
+    "FoundBy",
     "Fusion",
     "Gate",
     "GateCheck",
@@ -87,6 +89,7 @@ __all__ = [
     "Piece",
     "Progress",
     "ProgressSink",
+    "QueryLogStats",
     "RecallGoal",
     "RecallPoint",
     "Recipe",

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from outcrop import filters
-from outcrop.builds import building, gating, maintenance, promotion, quarantine
+from outcrop.builds import building, gating, maintenance, promotion, quarantine, standing
 from outcrop.builds.builder import OnError
 from outcrop.builds.building import Wanted
 from outcrop.builds.ingredients import Ingredients
@@ -26,10 +26,8 @@ from outcrop.builds.upkeep import Upkeep
 from outcrop.config import Config
 from outcrop.document_rules import checked_ids, checked_metadata
 from outcrop.embedding import Embedder, EmbeddingCache
-from outcrop.engines import registry
 from outcrop.engines.registry import Choice
 from outcrop.errors import Closed, Damaged, InvalidConfig, InvalidInput, NoActiveGeneration, ReadOnly
-from outcrop.files import size_bytes
 from outcrop.filters import Filter
 from outcrop.generations import catalog, pointer, record
 from outcrop.generations.catalog import Damage
@@ -39,6 +37,7 @@ from outcrop.generations.layout import CollectionFolder, GenerationName
 from outcrop.generations.record import CollectionRecord
 from outcrop.index_values import IndexKind, IndexSpec, OptimizeFor
 from outcrop.ingest import BadRecord, Chunker, ProgressSink, SourceLike, open_source
+from outcrop.insights import QueryLog, segments
 from outcrop.judging import Comparison, Gate, QueriesLike, compare, queries_of
 from outcrop.memory import MemoryBudget, arrow_bytes
 from outcrop.model import Document, GenerationInfo, HistoryEntry, RollbackPlan, Stats, WriteResult
@@ -84,9 +83,9 @@ class Collection:
         self._folder = folder
         self._record = made
         self._shared = shared
-        self._openings = Openings(
-            folder, shared.config, self._opened_anew, rescue=self._rescue, check_same=partial(record.check_same, folder, made.uuid)
-        )
+        check_same = partial(record.check_same, folder, made.uuid)
+        self._openings = Openings(folder, shared.config, self._opened_anew, rescue=self._rescue, check_same=check_same)
+        self._queries = QueryLog(folder, shared.config, read_only=shared.read_only, check_same=check_same)
         self._stage = Stage(
             folder=folder,
             uuid=made.uuid,
@@ -177,6 +176,7 @@ class Collection:
             hits = search(opened, request, self._openings.degraded if generation is None else None)
             if not hits.cached:
                 self._answers.count(hits.engine, hits.degraded)
+            self._queries.note(request, hits)
             return hits
         finally:
             opened.unpin()
@@ -200,8 +200,9 @@ class Collection:
         with pinned(self._pin(generation)) as opened:
             batch = Batch(queries, vectors, Options(**options), opened)  # type: ignore[arg-type]  # candidates is set
             found = batch.run(self._shared.executor, self._openings.degraded if generation is None else None)
-        for hits in found:
+        for request, hits in zip(batch.requests, found, strict=True):
             self._answers.count(hits.engine, hits.degraded)
+            self._queries.note(request, hits, batch=True)
         return found
 
     def upsert(self, documents: Document | Mapping[str, Any] | Iterable[Document] | Iterable[Mapping[str, Any]]) -> WriteResult:
@@ -497,47 +498,31 @@ class Collection:
     def stats(self) -> Stats:
         """The state of the collection."""
         self._check_open()
-        generations = self.generations()
-        active = self.active
-        held = serving = None
-        running = registry.running(self._shared.choice, self._shared.config)
-        if active is not None:
-            with pinned(self._pin(None)) as opened:
-                held = opened.index.stats()
-                serving = held.serving
-                running = answering.running(opened.index, serving, self._shared.config)
-        degraded = self._openings.degraded
-        answers, embeddings = self._shared.cached.stats()
-        return Stats(
-            collection=self.name,
-            mode=self._shared.config.mode,
-            running=running,
-            active=active.number if active else None,
-            document_count=active.document_count if active else 0,
-            chunk_count=active.chunk_count if active else 0,
-            size_bytes=size_bytes(self._folder.path),
-            index_lag=0 if held is None else held.unindexed_count,
-            fields=() if held is None else held.fields,
-            generations=tuple(generations),
-            sequence=self._stage.journal.head(),
-            journal_bytes=self._stage.journal.size_bytes(),
-            degraded=running.reason if degraded is None else degraded.reason,
-            serving=serving,
-            answers=self._answers.by_engine(),
-            fallback_rate=self._answers.fallback_rate() if self._shared.config.use_lancedb else None,
-            fallbacks=self._answers.fallbacks() if self._shared.config.use_lancedb else {},
-            index_choice=None if held is None else held.choice,
-            live_recall=None if active is None else self._shared.executor.reruns.of(active.uuid),
+        shared = self._shared
+        found = standing.stats(self._stage, shared.choice, self._answers)
+        answers, embeddings = shared.cached.stats()
+        return msgspec.structs.replace(
+            found,
+            live_recall=next(
+                (shared.executor.reruns.of(one.uuid) for one in found.generations if one.number == found.active), None
+            ),
             query_cache=answers,
             query_embeddings=embeddings,
-            memory=self._shared.memory.used_bytes() | arrow_bytes(),
+            memory=shared.memory.used_bytes() | arrow_bytes(),
+            query_log=self._queries.stats(),
         )
+
+    def forget_queries(self) -> int:
+        """Remove the query log, and say how many bytes it had. Raises `StorageFailed`."""
+        self._check_open(writes=True)
+        return segments.forget(self._folder.queries)
 
     def close(self) -> None:
         """Release the open generations; searches that are running, and upkeep, end first. Idempotent."""
         self._upkeep.close()
         self._openings.close()
         self._stage.journal.close()
+        self._queries.close()
 
     def _check_open(self, *, writes: bool = False) -> None:
         if self.closed:

@@ -24,6 +24,7 @@ from outcrop.errors import InvalidConfig, StorageFailed
 
 Mode = Literal["default", "test", "mvp_only", "production", "lancedb_test"]
 Symlinks = Literal["auto", "never"]
+QueryLogText = Literal["full", "hashed"]
 
 MODES: tuple[str, ...] = get_args(Mode)
 FILE_NAME = "outcrop.toml"
@@ -73,6 +74,10 @@ class Overrides(TypedDict, total=False):
     lancedb_apply_seconds: float
     lancedb_uri: str | None
     live_recall_share: float
+    query_log_share: float
+    query_log_bytes_max: int | str
+    query_log_days: float
+    query_log_text: QueryLogText
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +111,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     | `lancedb_apply_seconds` | how long a write waits for LanceDB, where there is a fallback; LanceDB goes on by itself |
     | `lancedb_uri` | where new tables of LanceDB lie: a URI or an absolute path; None: in the generation's folder. Never a key |
     | `live_recall_share` | share of the searches by vector that is run again exactly in the background: their recall; 0: none |
+    | `query_log_share` | share of the searches that is kept in the query log; 0: none |
+    | `query_log_bytes_max` | size of a collection's query log, from which the oldest of it goes |
+    | `query_log_days` | how long a line of it is kept |
+    | `query_log_text` | `"full"`, or `"hashed"`: queries can be counted there, and not read |
 
     Sizes are bytes, or text such as `"512MB"` or `"2GiB"`. Raises `InvalidConfig` for an unknown key, a bad value or a
     contradiction.
@@ -143,6 +152,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     lancedb_apply_seconds: float
     lancedb_uri: str | None
     live_recall_share: float
+    query_log_share: float
+    query_log_bytes_max: int
+    query_log_days: float
+    query_log_text: QueryLogText
     origins: tuple[tuple[str, str], ...]
 
     @classmethod
@@ -480,6 +493,8 @@ _SIZE_TEXT = 'a size in bytes such as 536870912, "512MB" or "2GiB"'
 _BOOL = _Rule("true or false (in a variable also 1 or 0, yes or no)", bool)
 _DAYS = _Rule("a number of days from 0 to 36500", Annotated[float, Meta(ge=0, le=36_500)])
 
+_SHARE = _Rule("a number from 0 to 1", Annotated[float, Meta(ge=0, le=1)])
+
 _RULES: dict[str, _Rule] = {
     "mode": _Rule(f"one of {', '.join(MODES)}", Mode),
     "path": _Rule("a folder's name", Any, _folder),
@@ -510,7 +525,11 @@ _RULES: dict[str, _Rule] = {
         str | None,
         _table_uri,
     ),
-    "live_recall_share": _Rule("a number from 0 to 1", Annotated[float, Meta(ge=0, le=1)]),
+    "live_recall_share": _SHARE,
+    "query_log_share": _SHARE,
+    "query_log_bytes_max": _Rule(f"{_SIZE_TEXT}, at least 16MB", int | str, _budget),
+    "query_log_days": _Rule("a number of days, more than 0 and up to 36500", Annotated[float, Meta(gt=0, le=36_500)]),
+    "query_log_text": _Rule('"full" or "hashed"', QueryLogText),
 }
 
 _DEFAULTS: dict[str, object] = {
@@ -537,6 +556,10 @@ _DEFAULTS: dict[str, object] = {
     "lancedb_apply_seconds": 2.0,
     "lancedb_uri": None,
     "live_recall_share": 0.0,
+    "query_log_share": 0.0,
+    "query_log_bytes_max": 10**8,
+    "query_log_days": 30.0,
+    "query_log_text": "full",
 }
 
 _BUILTIN: dict[str, object] = {"use_lancedb": False, "fallback_to_mvp": True}

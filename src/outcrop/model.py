@@ -9,6 +9,7 @@ import numpy as np
 
 from outcrop.document_rules import check_id, check_texts, checked_metadata, checked_vector
 from outcrop.index_values import IndexChoice, IndexSpec, LiveRecall, RecallGoal
+from outcrop.log_values import QueryLogStats
 from outcrop.memory import CacheStats
 
 SearchMode = Literal["lexical", "vector", "hybrid"]
@@ -345,7 +346,8 @@ class Stats(msgspec.Struct, frozen=True):
     and some were taken).
     `query_cache` and `query_embeddings` say how the caches do, or are None where they are off; `memory` says how many bytes of
     `memory_budget` each owner holds now. Both are the database's, for all its collections. Besides, `memory["arrow"]` is what
-    PyArrow's default pool holds in this process, whoever uses it; it is absent where PyArrow is not loaded.
+    PyArrow's default pool holds in this process, whoever uses it; it is absent where PyArrow is not loaded. `query_log` is None
+    where no searches are logged.
     """
 
     collection: str
@@ -370,6 +372,7 @@ class Stats(msgspec.Struct, frozen=True):
     query_cache: CacheStats | None = None
     query_embeddings: CacheStats | None = None
     memory: dict[str, int] = {}
+    query_log: QueryLogStats | None = None
 
 
 def _set(value: msgspec.Struct, name: str, content: object) -> None:

@@ -14,6 +14,7 @@ COLLECTION_FILE = "collection.json"
 JOURNAL_FILE = "journal.sqlite"
 ACTIVE = "active"
 GENERATIONS = "generations"
+QUERIES = "queries"
 MANIFEST = "manifest.json"
 QUARANTINED = "quarantined"
 REFUSED = "refused"
@@ -73,6 +74,11 @@ class CollectionFolder(msgspec.Struct, frozen=True):
     def generations(self) -> Path:
         """The folder of generations."""
         return self.path / GENERATIONS
+
+    @property
+    def queries(self) -> Path:
+        """The folder of the query log."""
+        return self.path / QUERIES
 
     def generation(self, name: GenerationName) -> Path:
         """One generation's folder."""

@@ -22,7 +22,7 @@ from outcrop.model import Chunk, Degraded, Recipe
 from outcrop.retrieval.explain import explanations
 from outcrop.retrieval.fusion import Fused, fuse, single
 from outcrop.retrieval.generation import OpenGeneration
-from outcrop.retrieval.hits import Hit, Hits, Passage, TookMs
+from outcrop.retrieval.hits import FoundBy, Hit, Hits, Passage, TookMs
 from outcrop.retrieval.legs import LegThreads
 from outcrop.retrieval.live_recall import Asked, ExactReruns
 from outcrop.retrieval.request import Request
@@ -125,6 +125,7 @@ class Executor:
             fuse=(fetch_began - fuse_began) * 1e3,
             fetch=(ended - fetch_began) * 1e3,
         )
+        found_by = _found_by(generation, request, lexical, nearest, shown=shown, embedded=vector is not None)
         return Hits(
             hits=hits,
             mode=request.mode,
@@ -136,10 +137,8 @@ class Executor:
             took_ms=took,
             index_lag=index.lag,
             total_candidates=len(fused.slots),
-            warnings=(
-                *_warnings(generation, request, lexical, embedded=vector is not None),
-                *_unembedded(generation, request, index),
-            ),
+            warnings=(*_warnings(generation, request, found_by), *_unembedded(generation, request, index)),
+            found_by=found_by,
         )
 
     def _legs(
@@ -286,7 +285,26 @@ def _hits(generation: OpenGeneration, index: IndexSnapshot, request: Request, *,
     )
 
 
-def _warnings(generation: OpenGeneration, request: Request, lexical: _Timed | None, *, embedded: bool) -> tuple[str, ...]:
+def _found_by(
+    generation: OpenGeneration, request: Request, lexical: _Timed | None, nearest: _Timed | None, *, shown: _Shown, embedded: bool
+) -> FoundBy:
+    """What each leg brought into the page that is shown."""
+    slots = {chunk.slot for chunk in shown.chunks}
+    by_words = slots.intersection(lexical.ranking.slots.tolist()) if lexical is not None else set()
+    by_vector = slots.intersection(nearest.ranking.slots.tolist()) if nearest is not None else set()
+    both = len(by_words & by_vector)
+    return FoundBy(
+        lexical_candidates=len(lexical.ranking) if lexical is not None else None,
+        vector_candidates=len(nearest.ranking) if nearest is not None else None,
+        lexical=len(by_words) - both,
+        vector=len(by_vector) - both,
+        both=both,
+        no_term=lexical is not None and not len(lexical.ranking) and not generation.analyzer.terms(request.query),
+        no_vector=request.mode != "lexical" and not embedded,
+    )
+
+
+def _warnings(generation: OpenGeneration, request: Request, found_by: FoundBy) -> tuple[str, ...]:
     warnings = list(request.warnings)
     if request.where is not None:
         for field in sorted(filters.fields(request.where)):
@@ -304,9 +322,9 @@ def _warnings(generation: OpenGeneration, request: Request, lexical: _Timed | No
                 else "no document has metadata"
             )
             warnings.append(f"no document has the field {field!r} that the filter names; {hint}")
-    if request.mode != "lexical" and not embedded:
+    if found_by.no_vector:
         warnings.append(f"the query {request.query!r:.80} has no word that the embedder knows: the vector leg found nothing")
-    if lexical is not None and not len(lexical.ranking) and not generation.analyzer.terms(request.query):
+    if found_by.no_term:
         warnings.append(f"the query {request.query!r:.80} has no searchable term (only stop words or punctuation)")
     return tuple(warnings)
 

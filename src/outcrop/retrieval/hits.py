@@ -92,13 +92,34 @@ class TookMs(msgspec.Struct, frozen=True):
     fetch: float | None = None
 
 
+class FoundBy(msgspec.Struct, frozen=True):
+    """What each leg brought into an answer.
+
+    `lexical_candidates` and `vector_candidates` count the chunks that a leg found, None if it did not run. Of the hits shown,
+    `lexical` and `vector` were found by that leg alone, and `both` by the two. `no_term`: the query has nothing to search for by
+    words (only stop words or punctuation). `no_vector`: the embedder knows no word of it.
+    """
+
+    lexical_candidates: int | None = None
+    vector_candidates: int | None = None
+    lexical: int = 0
+    vector: int = 0
+    both: int = 0
+    no_term: bool = False
+    no_vector: bool = False
+
+
+NOBODY = FoundBy()
+
+
 class Hits(msgspec.Struct, frozen=True, eq=False):
     """The answer of a search: a sequence of hits, best first, and how it came about.
 
     `generation` is the number of the generation that answered, `sequence` the last write it holds, `engine` the engine's name.
     `index_lag` counts writes that the index has accepted but does not show yet. `total_candidates` counts the different chunks
     that the legs found before the cut. `warnings` are sentences for people. `cached`: nothing was searched, because the same
-    search was answered before, from the same generation as of the same write; only `took_ms` is this call's own.
+    search was answered before, from the same generation as of the same write; only `took_ms` is this call's own. `found_by` says
+    what each leg brought.
     """
 
     hits: tuple[Hit, ...]
@@ -113,6 +134,7 @@ class Hits(msgspec.Struct, frozen=True, eq=False):
     total_candidates: int
     warnings: tuple[str, ...]
     cached: bool = False
+    found_by: FoundBy = NOBODY
 
     def __len__(self) -> int:
         return len(self.hits)

@@ -42,16 +42,16 @@ class Batch:
         generation: OpenGeneration,
     ) -> None:
         self._generation = generation
-        self._requests: list[Request] = []
+        self.requests: list[Request] = []
         for position, (query, vector) in enumerate(_pairs(queries, vectors)):
             with _naming(position):
-                self._requests.append(prepare(query, vector, options, generation.manifest.recipe))
+                self.requests.append(prepare(query, vector, options, generation.manifest.recipe))
 
     def run(self, executor: Executor, degraded: Degraded | None) -> list[Hits]:
         """The answers in the order of the queries. Of several that fail the first one is raised, with `query_index`."""
         found: list[Hits] = []
-        for start in range(0, len(self._requests), _WINDOW):
-            requests = self._requests[start : start + _WINDOW]
+        for start in range(0, len(self.requests), _WINDOW):
+            requests = self.requests[start : start + _WINDOW]
             embedded = self._embedded(requests, start)
             search = _Search(executor, self._generation, degraded, requests=requests, embedded=embedded, start=start)
             found += on_all_cores(search, len(requests))
@@ -97,7 +97,7 @@ class _Search:
         self._executor = executor
         self._generation = generation
         self._degraded = degraded
-        self._requests = requests
+        self.requests = requests
         self._embedded = embedded
         self._start = start
 
@@ -105,7 +105,7 @@ class _Search:
         embedded = self._embedded.get(place)
         embed = query_vector if embedded is None else lambda _generation, _request: embedded
         with _naming(self._start + place):
-            return self._executor.search(self._generation, self._requests[place], self._degraded, embed=embed)
+            return self._executor.search(self._generation, self.requests[place], self._degraded, embed=embed)
 
 
 def on_all_cores(run: Callable[[int], _T], count: int) -> list[_T]:

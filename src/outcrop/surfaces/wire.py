@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from outcrop import Citation, Degraded, Document, Explanation, Hits, TookMs
+from outcrop import Citation, Degraded, Document, Explanation, FoundBy, Hits, TookMs
 from outcrop.model import SearchMode
 
 
@@ -43,6 +43,7 @@ class SearchAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     total_candidates: int
     warnings: tuple[str, ...]
     cached: bool
+    found_by: FoundBy
     hits: tuple[HitObject, ...]
 
 

@@ -28,6 +28,9 @@ def serve(
     certificate: Annotated[Path | None, typer.Option(help="A file with the certificate for TLS.", show_default=False)] = None,
     key: Annotated[Path | None, typer.Option(help="A file with the certificate's key.", show_default=False)] = None,
     no_keys: Annotated[bool, typer.Option("--no-keys", help="Let everyone in who reaches the address, without a key.")] = False,
+    no_query_log: Annotated[
+        bool, typer.Option("--no-query-log", help="Keep no log of what is searched for (see outcrop insights).")
+    ] = False,
 ) -> None:
     """Serve the database over HTTP.
 
@@ -49,6 +52,7 @@ def serve(
             )
         note(f"warning: everyone who reaches {host}:{port} can read and write", style="bold yellow")
     serving = {"host": host, "port": port, "read_only": read_only, "processes": processes, "with_keys": not no_keys}
+    serving["query_log"] = not no_query_log
     _serve(call, folder, serving, tls=(certificate, key))
 
 
@@ -60,8 +64,9 @@ def _serve(call: Invocation, folder: Path, chosen: dict[str, Any], *, tls: tuple
         raise MissingExtra(f"serving needs the extra 'server': {remedy}", extra="server", remedy=remedy) from error
     certificate, key = (None if one is None else str(one) for one in tls)
     serving = Serving(path=str(folder), mode=call.mode, certificate=certificate, key=key, **chosen)
-    with serving.opened():  # what is wrong with it is said here, and not by a process that ends at once
-        pass
+    with serving.opened() as db:  # what is wrong with it is said here, and not by a process that ends at once
+        logged = db.config.query_log_share > 0 and not serving.read_only
     host = f"[{serving.host}]" if ":" in serving.host else serving.host
     scheme = "http" if certificate is None else "https"
-    serve(serving, ready=lambda: note(f"serving {folder} at {scheme}://{host}:{serving.port} (Ctrl-C ends it)"))
+    about_log = "; searches are logged for outcrop insights, and --no-query-log turns that off" if logged else ""
+    serve(serving, ready=lambda: note(f"serving {folder} at {scheme}://{host}:{serving.port} (Ctrl-C ends it){about_log}"))

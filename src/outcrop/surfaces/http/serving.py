@@ -17,6 +17,7 @@ from litestar import Litestar
 
 import outcrop
 from outcrop import Config, Database
+from outcrop.config import PRESET_DEFAULT, load
 from outcrop.surfaces.addresses import is_loopback
 from outcrop.surfaces.http.app import application
 from outcrop.surfaces.http.metrics import FOLDER_VARIABLE
@@ -39,11 +40,16 @@ class Serving(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     certificate: str | None = None
     key: str | None = None
+    query_log: bool = True
 
     def opened(self) -> Database:
-        """The database."""
-        config = None if self.mode is None else getattr(Config, self.mode)()
-        return outcrop.open(self.path, config=config, read_only=self.read_only)
+        """The database. Its searches are logged, unless `query_log` is off or the file or the environment says otherwise."""
+        given = None if self.mode is None else getattr(Config, self.mode)()
+        said = load(self.path, given, os.environ)
+        origin = next(one.origin for one in said.settings() if one.key == "query_log_share")
+        if not self.query_log or origin == PRESET_DEFAULT:
+            given = getattr(Config, said.mode)(query_log_share=1.0 if self.query_log else 0.0)
+        return outcrop.open(self.path, config=given, read_only=self.read_only)
 
 
 def serve(serving: Serving, *, ready: Callable[[], None]) -> None:

@@ -1,0 +1,173 @@
+"""The query log of one collection, as searches see it: a bounded queue, which a thread empties into files twice a second.
+
+A search leaves a tuple, or not: by chance, and not while so many wait. It never waits, and nothing that happens to the files ever
+reaches it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from time import monotonic, time
+
+from outcrop import forking
+from outcrop.config import Config
+from outcrop.errors import OutcropError
+from outcrop.generations.layout import CollectionFolder
+from outcrop.insights.line import Noted, noted
+from outcrop.insights.segments import Segments, listed
+from outcrop.log_values import QueryLogStats
+from outcrop.retrieval.hits import Hits
+from outcrop.retrieval.request import Request
+
+_log = logging.getLogger("outcrop")
+_WAITING_MAX = 5_000
+_GATHERED_SECONDS = 0.5
+_FAILED_SECONDS = 60.0
+_ENDED_SECONDS_MAX = 5.0
+
+
+class QueryLog:
+    """Takes the searches of a collection. Safe from many threads; a forked child begins with a thread and counts of its own.
+
+    With a share of 0, or where nothing may be written, it does nothing and has no thread. `check_same` raises if the collection was
+    dropped, or another one has its name now.
+    """
+
+    def __init__(self, folder: CollectionFolder, config: Config, *, read_only: bool, check_same: Callable[[], None]) -> None:
+        self._share = 0.0 if read_only else config.query_log_share
+        self._chance = Random()
+        self._folder = folder.queries
+        self._text = config.query_log_text
+        self._writer = _Writer(
+            Segments(
+                folder.queries,
+                size_bytes_max=config.query_log_bytes_max,
+                days=config.query_log_days,
+                hashed=config.query_log_text == "hashed",
+                check_same=check_same,
+            )
+        )
+        if self._share:
+            self._ending = weakref.finalize(self, _Writer.close, self._writer)  # also when the program ends without closing
+
+    def note(self, request: Request, hits: Hits, *, batch: bool = False) -> None:
+        """Take a search, or not. Returns at once."""
+        share = self._share
+        if share and (share >= 1.0 or self._chance.random() < share):
+            self._writer.take(noted(time(), request, hits, batch=batch, share=share))
+
+    def stats(self) -> QueryLogStats | None:
+        """How it does; None if nothing is logged here."""
+        if not self._share:
+            return None
+        size_bytes = sum(one.size_bytes for one in listed(self._folder))
+        writer = self._writer
+        return QueryLogStats(
+            share=self._share,
+            text=self._text,
+            size_bytes=size_bytes,
+            logged=writer.logged,
+            dropped=writer.dropped,
+            lost=writer.lost,
+            fault=writer.fault,
+        )
+
+    def flush(self) -> None:
+        """Return when everything that was taken is in the files, or lost."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Take no more, and write what waits. Idempotent."""
+        self._share = 0.0
+        self._writer.close()
+
+
+class _Writer:
+    """The queue and its thread. The thread knows this and not the log, which so ends when nobody uses it any more."""
+
+    def __init__(self, segments: Segments) -> None:
+        self._segments = segments
+        self._lock = forking.lock()
+        self._begin()
+        forking.in_child(self, _Writer._begin)
+
+    def _begin(self) -> None:
+        self._waiting: deque[Noted] = deque()
+        self._awake = threading.Event()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._resumes_at = 0.0
+        self._segments.leave()
+        self.logged = self.dropped = self.lost = 0
+        self.fault: str | None = None
+
+    def take(self, one: Noted) -> None:
+        """Queue it, unless too many wait."""
+        if len(self._waiting) >= _WAITING_MAX:
+            self.dropped += 1
+            return
+        self._waiting.append(one)
+        if not self._awake.is_set():
+            self._wake()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        with self._lock:
+            waiting = self._waiting
+            while waiting:
+                self._write([waiting.popleft() for _ in range(len(waiting))])
+
+    def close(self) -> None:
+        """Let the thread end, and write what waits."""
+        thread = self._thread
+        self._closing.set()
+        self._awake.set()
+        if thread is threading.current_thread():  # collected as garbage by it: it writes what waits when it looks again
+            return
+        if thread is not None:
+            thread.join(_ENDED_SECONDS_MAX)
+            if thread.is_alive():  # a disk that hangs
+                return
+        self.flush()
+
+    def _wake(self) -> None:
+        self._awake.set()
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None and not self._closing.is_set():
+                    self._thread = threading.Thread(target=self._work, name="outcrop-queries", daemon=True)
+                    self._thread.start()
+
+    def _work(self) -> None:
+        while not self._closing.is_set():
+            self._awake.wait()
+            self._closing.wait(_GATHERED_SECONDS)
+            self._awake.clear()
+            self.flush()
+
+    def _write(self, searches: list[Noted]) -> None:
+        if monotonic() < self._resumes_at:
+            self.lost += len(searches)
+            return
+        try:
+            self._segments.append(searches)
+        except (OSError, OutcropError) as error:
+            self._failed(len(searches), error)
+        except Exception as error:  # noqa: BLE001 - logged; searches and the thread go on
+            _log.exception("the query log could not be written")
+            self._failed(len(searches), error)
+        else:
+            self.logged += len(searches)
+            self.fault = None
+
+    def _failed(self, count: int, error: Exception) -> None:
+        self.lost += count
+        self._resumes_at = monotonic() + _FAILED_SECONDS
+        if self.fault is None:
+            _log.warning("the query log cannot be written, and is tried again each minute; searches go on: %s", error)
+        self.fault = str(error)
