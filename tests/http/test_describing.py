@@ -61,3 +61,16 @@ def test_answers_have_the_shape_that_is_told(client: Client) -> None:
     body = {"query": "slate", "explain": True}
     msgspec.convert(client.post("/v1/collections/rocks/search", json=body).json(), SearchAnswer)
     msgspec.convert(client.get("/v1/collections/rocks/documents/slate").json(), DocumentObject)
+
+
+def test_the_page_for_people_has_every_route_and_every_schema_and_asks_nobody_else(client: Client) -> None:
+    described = client.get("/v1/openapi.json").json()
+    answer = client.get("/v1/reference")
+
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    targets = set(re.findall(r'id="([^"]+)"', answer.text))
+    assert {one["operationId"] for one in _operations(described).values()} <= targets
+    assert {f"schema-{name}" for name in described["components"]["schemas"]} <= targets
+    assert set(re.findall(r'href="#([^"]+)"', answer.text)) <= targets
+    assert re.findall(r'(?:src|href)="(?!#)([^"]+)"', answer.text) == ["openapi.json", "problems"]

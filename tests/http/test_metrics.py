@@ -46,7 +46,7 @@ def test_collections_are_told_as_they_are(client: Client) -> None:
 
 
 def test_the_processes_of_a_server_add_up(server: Callable[..., httpx.Client]) -> None:
-    address = str(server("--processes", "2").base_url)
+    address = str(server("--readers", "1").base_url)
     for _ in range(20):
         httpx.post(f"{address}/v1/collections/rocks/search", json={"query": "slate", "cache": False})
 

@@ -55,7 +55,7 @@ def test_a_client_that_goes_away_in_the_middle_is_no_error_of_the_server(server:
 
 
 def test_several_processes_answer_and_see_each_others_writes(server: Callable[..., httpx.Client]) -> None:
-    client = server("--processes", "2")
+    client = server("--readers", "1")
     for number in range(8):
         fresh = httpx.post(
             f"{client.base_url}/v1/collections/rocks/documents", json={"documents": [{"id": f"n-{number}", "text": "new"}]}

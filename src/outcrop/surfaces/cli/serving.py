@@ -24,7 +24,8 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port.", min=1, max=65535)] = _PORT,
     read_only: Annotated[bool, typer.Option("--read-only", help="Answer searches, refuse writes.")] = False,
-    processes: Annotated[int, typer.Option(help="How many processes answer, on one folder.", min=1, max=64)] = 1,
+    readers: Annotated[int, typer.Option(help="How many more processes answer, on the same folder.", min=0, max=63)] = 0,
+    mcp_allow_write: Annotated[bool, typer.Option("--mcp-allow-write", help="Let agents write too, whose key may.")] = False,
     certificate: Annotated[Path | None, typer.Option(help="A file with the certificate for TLS.", show_default=False)] = None,
     key: Annotated[Path | None, typer.Option(help="A file with the certificate's key.", show_default=False)] = None,
     no_keys: Annotated[bool, typer.Option("--no-keys", help="Let everyone in who reaches the address, without a key.")] = False,
@@ -34,8 +35,8 @@ def serve(
 ) -> None:
     """Serve the database over HTTP.
 
-    A search is a POST to /v1/collections/NAME/search, or simply a GET with ?q=. All of it: /v1/openapi.json. Ctrl-C ends it when
-    what was let in is answered.
+    A search is a POST to /v1/collections/NAME/search, or simply a GET with ?q=. All of it: /v1/openapi.json. Agents find an MCP
+    server at /mcp. Ctrl-C ends it when what was let in is answered.
 
     Example:
       outcrop serve kb --port 7700
@@ -51,8 +52,10 @@ def serve(
                 " or say --no-keys if you mean it"
             )
         note(f"warning: everyone who reaches {host}:{port} can read and write", style="bold yellow")
-    serving = {"host": host, "port": port, "read_only": read_only, "processes": processes, "with_keys": not no_keys}
-    serving["query_log"] = not no_query_log
+    if mcp_allow_write and read_only:
+        raise WrongUsage("--mcp-allow-write and --read-only contradict each other")
+    serving = {"host": host, "port": port, "read_only": read_only, "readers": readers, "with_keys": not no_keys}
+    serving |= {"agents_write": mcp_allow_write, "query_log": not no_query_log}
     _serve(call, folder, serving, tls=(certificate, key))
 
 

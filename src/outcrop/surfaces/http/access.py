@@ -53,13 +53,16 @@ def _check_host(connection: ASGIConnection[Any, Any, Any, Any], door: Served) ->
         raise Forbidden(f"this server is for this machine alone and was asked as {name!r:.100}; ask it as localhost, or make a key")
 
 
+def holder(connection: ASGIConnection[Any, Any, Any, Any]) -> Key | None:
+    """The key of a request that was let in; None where no key is wanted."""
+    door: Served = connection.app.state.served
+    return None if door.keys is None or not door.keys.wanted else _key(connection, door)
+
+
 def visible(connection: ASGIConnection[Any, Any, Any, Any], names: list[str]) -> list[str]:
     """Those of the collections that the request's key opens."""
-    door: Served = connection.app.state.served
-    if door.keys is None or not door.keys.wanted:
-        return names
-    opened = _key(connection, door).collections
-    return names if opened is None else [name for name in names if name in opened]
+    key = holder(connection)
+    return names if key is None or key.collections is None else [name for name in names if name in key.collections]
 
 
 def _key(connection: ASGIConnection[Any, Any, Any, Any], door: Served) -> Key:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import re
@@ -14,6 +15,7 @@ from uuid import uuid4
 from litestar import Litestar, Request, Response
 from litestar.config.compression import CompressionConfig
 from litestar.exceptions import HTTPException
+from litestar.handlers import ASGIRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import Message, Scope
@@ -30,17 +32,26 @@ from outcrop.surfaces.keys import Keys
 
 _log = logging.getLogger("outcrop.http")
 _ROUTES = (*health.ROUTES, *collections.ROUTES, *searching.ROUTES, *documents.ROUTES)
+_HAS_MCP = importlib.util.find_spec("mcp") is not None
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}")
 _ID = "outcrop_request_id"
 # What the framework knows of the routes; `describing` adds the rest and serves it.
 _OPENAPI = OpenAPIConfig(title="Outcrop", version=outcrop.__version__, path="/v1/schema", render_plugins=[JsonRenderPlugin()])
 
 
-def application(opening: Callable[[], Database], limits: Limits, *, with_keys: bool = True, is_local: bool = False) -> Litestar:
+def application(
+    opening: Callable[[], Database],
+    limits: Limits,
+    *,
+    with_keys: bool = True,
+    is_local: bool = False,
+    agents_write: bool = False,
+) -> Litestar:
     """An ASGI application that opens a database when it starts, serves it, and closes it when everything let in is finished.
 
     `with_keys` asks for a key as soon as the database has any; without it nobody is asked. `is_local` refuses, where no key is
-    wanted, requests to another host's name: a page in a browser may have had that name lead here.
+    wanted, requests to another host's name: a page in a browser may have had that name lead here. `agents_write` offers the
+    tools of MCP that write.
     """
 
     @asynccontextmanager
@@ -58,14 +69,16 @@ def application(opening: Callable[[], Database], limits: Limits, *, with_keys: b
                 limits=limits,
                 keys=keys,
                 is_local=is_local,
+                agents_write=agents_write,
                 metrics=metrics,
             )
-            yield
+            async with _agents(app):
+                yield
             await uploads.finish()
             await work.finish()
 
     return Litestar(
-        route_handlers=_ROUTES,
+        route_handlers=(*_ROUTES, *_agents_routes()),
         guards=[guard],
         lifespan=[lifespan],
         exception_handlers={HTTPException: _refused, Exception: _failed},
@@ -76,6 +89,28 @@ def application(opening: Callable[[], Database], limits: Limits, *, with_keys: b
         logging_config=None,
         debug=False,
     )
+
+
+def _agents_routes() -> tuple[ASGIRouteHandler, ...]:
+    """The MCP server, where its extra is installed."""
+    if not _HAS_MCP:
+        return ()
+    from outcrop.surfaces.http.agents import mcp
+
+    return (mcp,)
+
+
+@asynccontextmanager
+async def _agents(app: Litestar) -> AsyncIterator[None]:
+    """Answer agents meanwhile."""
+    if not _HAS_MCP:
+        yield
+        return
+    from outcrop.surfaces.http.agents import Agents
+
+    app.state.agents = Agents(app.state.served)
+    async with app.state.agents.handler.run():
+        yield
 
 
 def request_id(scope: Scope) -> str:

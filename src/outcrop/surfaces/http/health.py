@@ -9,7 +9,7 @@ from litestar import Request, Response, get
 import outcrop
 from outcrop import Database
 from outcrop.errors import OutcropError
-from outcrop.surfaces.http import replies
+from outcrop.surfaces.http import reference, replies
 from outcrop.surfaces.http.access import OPEN
 from outcrop.surfaces.http.describing import described, document
 from outcrop.surfaces.http.metrics import MEDIA_TYPE
@@ -61,6 +61,13 @@ async def openapi(request: Request[Any, Any, Any]) -> Response[Any]:
     return replies.json(document(request.app))
 
 
+@get("/v1/reference", opt=OPEN, include_in_schema=False, media_type="text/html", sync_to_thread=False)
+def reference_page(request: Request[Any, Any, Any]) -> Response[str]:
+    """The API's description for people."""
+    headers = {"Content-Security-Policy": reference.POLICY, "X-Content-Type-Options": "nosniff"}
+    return Response(reference.page(document(request.app)), media_type="text/html", headers=headers)
+
+
 def _health(db: Database) -> dict[str, Any]:
     return {
         "version": outcrop.__version__,
@@ -84,4 +91,4 @@ def _collection(db: Database, name: str) -> dict[str, Any]:
     }
 
 
-ROUTES = (livez, readyz, health, metrics, problems, openapi)
+ROUTES = (livez, readyz, health, metrics, problems, openapi, reference_page)

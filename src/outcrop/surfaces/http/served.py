@@ -53,7 +53,10 @@ class Bodies:
 
 
 class Served(msgspec.Struct, frozen=True, eq=False):
-    """An open database and its door. Without `keys` everybody is let in; if it `is_local`, only under a name of this machine."""
+    """An open database and its door. Without `keys` everybody is let in; if it `is_local`, only under a name of this machine.
+
+    `agents_write`: the tools of MCP write too, for keys that may.
+    """
 
     db: Database
     work: Work
@@ -62,6 +65,7 @@ class Served(msgspec.Struct, frozen=True, eq=False):
     limits: Limits
     keys: Keys | None
     is_local: bool
+    agents_write: bool
     metrics: Metrics
 
     async def database(self, call: Callable[[Database], _T], *, bounded: bool = True) -> _T:

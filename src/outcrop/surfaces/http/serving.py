@@ -28,15 +28,16 @@ _BACKLOG = 1024
 
 
 class Serving(msgspec.Struct, frozen=True):
-    """What is served, where, and by how many processes; `certificate` and `key` are files for TLS."""
+    """What is served and where; `readers` more processes answer beside the first. `certificate` and `key` are files for TLS."""
 
     path: str
     host: str
     port: int
     mode: str | None = None
     read_only: bool = False
-    processes: int = 1
+    readers: int = 0
     with_keys: bool = True
+    agents_write: bool = False
     limits: Limits = Limits()
     certificate: str | None = None
     key: str | None = None
@@ -66,7 +67,7 @@ def _serve(serving: Serving, ready: Callable[[], None]) -> None:
         address=serving.host,
         port=serving.port,
         interface=Interfaces.ASGI,
-        workers=serving.processes,
+        workers=1 + serving.readers,
         websockets=False,
         backlog=_BACKLOG,
         log_level=LogLevels.warning,
@@ -81,4 +82,10 @@ def _serve(serving: Serving, ready: Callable[[], None]) -> None:
 
 def _application(serving: Serving) -> Litestar:
     """What each of the processes runs."""
-    return application(serving.opened, serving.limits, with_keys=serving.with_keys, is_local=is_loopback(serving.host))
+    return application(
+        serving.opened,
+        serving.limits,
+        with_keys=serving.with_keys,
+        is_local=is_loopback(serving.host),
+        agents_write=serving.agents_write,
+    )

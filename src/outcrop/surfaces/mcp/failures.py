@@ -6,7 +6,7 @@ import logging
 
 from mcp import MCPError, types
 
-from outcrop import Database, OutcropError
+from outcrop import OutcropError
 from outcrop.errors import (
     EmbedderGone,
     EmbedderMismatch,
@@ -16,6 +16,7 @@ from outcrop.errors import (
     NotFound,
     UnknownCollection,
 )
+from outcrop.surfaces.mcp.reach import Reach
 
 _log = logging.getLogger("outcrop")
 _WORDS_MAX = 2_000
@@ -29,7 +30,7 @@ def failed(words: str) -> types.CallToolResult:
     return types.CallToolResult(content=[types.TextContent(type="text", text=_sayable(words))], is_error=True)
 
 
-def in_words(error: Exception, db: Database, *, asked: str) -> str:
+def in_words(error: Exception, db: Reach, *, asked: str) -> str:
     """What to tell a model about an error in what it `asked`. What nobody expected goes to the log, and only its kind is told."""
     if isinstance(error, UnknownCollection):
         return _no_collection(error, db)
@@ -41,13 +42,13 @@ def in_words(error: Exception, db: Database, *, asked: str) -> str:
     return f"{asked} failed in a way that nobody expected ({type(error).__name__}); the server's log says more."
 
 
-def as_protocol_error(error: Exception, db: Database, *, uri: str) -> MCPError:
+def as_protocol_error(error: Exception, db: Reach, *, uri: str) -> MCPError:
     """The same for a resource, whose failures are errors of the protocol."""
     code = types.INVALID_PARAMS if isinstance(error, _OF_THE_ASKER) else types.INTERNAL_ERROR
     return MCPError(code=code, message=_sayable(in_words(error, db, asked=f"reading {uri!r:.600}")), data={"uri": _sayable(uri)})
 
 
-def _no_collection(error: UnknownCollection, db: Database) -> str:
+def _no_collection(error: UnknownCollection, db: Reach) -> str:
     there = db.collections()
     nearest = f" Did you mean {error.nearest!r}?" if error.nearest else ""
     more = f" and {len(there) - _NAMES_MAX} more" if len(there) > _NAMES_MAX else ""

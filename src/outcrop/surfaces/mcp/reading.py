@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from outcrop import Database, GenerationInfo, OutcropError, SearchMode
+from outcrop import GenerationInfo, OutcropError, SearchMode
 from outcrop.errors import NotFound
 from outcrop.surfaces.mcp.answers import (
     CollectionAnswer,
@@ -18,6 +18,7 @@ from outcrop.surfaces.mcp.answers import (
     SearchAnswer,
 )
 from outcrop.surfaces.mcp.arguments import CollectionArguments, DocumentArguments, NoArguments, SearchArguments
+from outcrop.surfaces.mcp.reach import Reach
 from outcrop.surfaces.wire import document_object, search_answer
 
 URI_SCHEME = "outcrop://"
@@ -31,7 +32,7 @@ _FIELDS_MAX = 100
 _CHUNK = re.compile(r"#[0-9]+$")
 
 
-def search(db: Database, asked: SearchArguments) -> SearchAnswer:
+def search(db: Reach, asked: SearchArguments) -> SearchAnswer:
     """The best passages, each as short as it can be used."""
     hits = db.collection(asked.collection).search(
         asked.query,
@@ -41,6 +42,7 @@ def search(db: Database, asked: SearchArguments) -> SearchAnswer:
         where=asked.where,
         candidates=max(db.config.candidates, asked.k + asked.offset),
     )
+    db.searched(asked.collection, hits)
     searched = asked.query.encode(errors="replace").decode()  # as the search itself takes what is not valid Unicode
     answer = search_answer(searched, hits)
     room = min(_PASSAGE_CHARACTERS_MAX, _ANSWER_CHARACTERS_MAX // max(1, len(hits))) if asked.passages else None
@@ -48,7 +50,7 @@ def search(db: Database, asked: SearchArguments) -> SearchAnswer:
     return msgspec.convert({**answer, "note": _note(answer["hits"], asked)}, SearchAnswer)
 
 
-def get_document(db: Database, asked: DocumentArguments) -> DocumentAnswer:
+def get_document(db: Reach, asked: DocumentArguments) -> DocumentAnswer:
     """A document, or the part of its text that was asked for. Raises `NotFound`."""
     found = db.collection(asked.collection).get([asked.document_id])
     if not found:
@@ -77,7 +79,7 @@ def get_document(db: Database, asked: DocumentArguments) -> DocumentAnswer:
     )
 
 
-def list_collections(db: Database, _asked: NoArguments) -> CollectionsAnswer:
+def list_collections(db: Reach, _asked: NoArguments) -> CollectionsAnswer:
     """The collections, each in brief."""
     names = db.collections()
     shown = [listed(db, name) for name in names[:COLLECTIONS_LISTED_MAX]]
@@ -89,7 +91,7 @@ def list_collections(db: Database, _asked: NoArguments) -> CollectionsAnswer:
     return CollectionsAnswer(collections=shown, note=note)
 
 
-def listed(db: Database, name: str) -> ListedCollection:
+def listed(db: Reach, name: str) -> ListedCollection:
     """A collection in brief. One that is damaged must not hide the others, so it says what is wrong."""
     try:
         active = db.collection(name).active
@@ -105,7 +107,7 @@ def listed(db: Database, name: str) -> ListedCollection:
     )
 
 
-def collection_stats(db: Database, asked: CollectionArguments) -> CollectionAnswer:
+def collection_stats(db: Reach, asked: CollectionArguments) -> CollectionAnswer:
     """The state of a collection: what a filter can use, what answers, how good it is."""
     found = db.collection(asked.collection).stats()
     active = next((one for one in found.generations if one.number == found.active), None)

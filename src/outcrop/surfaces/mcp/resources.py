@@ -7,10 +7,10 @@ from urllib.parse import unquote
 import msgspec
 from mcp import types
 
-from outcrop import Database
 from outcrop.errors import NotFound
 from outcrop.surfaces.mcp import reading
 from outcrop.surfaces.mcp.arguments import CollectionArguments, DocumentArguments
+from outcrop.surfaces.mcp.reach import Reach
 from outcrop.surfaces.mcp.reading import URI_SCHEME
 
 MIME_TYPE = "application/json"
@@ -26,7 +26,7 @@ TEMPLATE = types.ResourceTemplate(
 )
 
 
-def page(db: Database, cursor: str | None) -> types.ListResourcesResult:
+def page(db: Reach, cursor: str | None) -> types.ListResourcesResult:
     """The collections after the one that the cursor names, a page of them."""
     names = [name for name in db.collections() if cursor is None or name > cursor]
     shown = names[:_PAGE]
@@ -35,7 +35,7 @@ def page(db: Database, cursor: str | None) -> types.ListResourcesResult:
     )
 
 
-def read(db: Database, uri: str) -> str:
+def read(db: Reach, uri: str) -> str:
     """What a resource holds, as JSON. Raises `NotFound`, and what opening the collection raises."""
     collection, slash, encoded_id = uri.removeprefix(URI_SCHEME).partition("/")
     if not uri.startswith(URI_SCHEME) or not collection:
@@ -50,7 +50,7 @@ def read(db: Database, uri: str) -> str:
     return msgspec.json.encode(answer).decode()
 
 
-def _resource(db: Database, name: str) -> types.Resource:
+def _resource(db: Reach, name: str) -> types.Resource:
     brief = reading.listed(db, name)
     state = f"{brief.documents} documents" if brief.error is None else f"cannot be used: {brief.error}"
     return types.Resource(

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from mcp import types
 
-from outcrop import Database
 from outcrop.surfaces.mcp import reading, writing
 from outcrop.surfaces.mcp.answers import CollectionAnswer, CollectionsAnswer, DocumentAnswer, SearchAnswer, WriteAnswer
 from outcrop.surfaces.mcp.arguments import (
@@ -19,6 +18,7 @@ from outcrop.surfaces.mcp.arguments import (
     SearchArguments,
     UpsertArguments,
 )
+from outcrop.surfaces.mcp.reach import Reach
 from outcrop.surfaces.mcp.schemas import schema_of
 
 
@@ -30,7 +30,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     takes: type[msgspec.Struct]
     gives: type[msgspec.Struct]
-    run: Callable[[Database, Any], msgspec.Struct]
+    run: Callable[[Reach, Any], msgspec.Struct]
     writes: bool = False
 
     def declared(self) -> types.Tool:

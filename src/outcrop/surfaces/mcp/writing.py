@@ -1,22 +1,23 @@
-"""What the tools that write do. They are offered only by a server that was started with `--allow-write`."""
+"""What the tools that write do. They are offered only to callers that may write."""
 
 from __future__ import annotations
 
 import msgspec
 
-from outcrop import Database, Document
+from outcrop import Document
 from outcrop.surfaces.mcp.answers import WriteAnswer
 from outcrop.surfaces.mcp.arguments import DeleteArguments, UpsertArguments
+from outcrop.surfaces.mcp.reach import Reach
 
 
-def upsert(db: Database, asked: UpsertArguments) -> WriteAnswer:
+def upsert(db: Reach, asked: UpsertArguments) -> WriteAnswer:
     """Put the documents in, all or none."""
     documents = [Document(**msgspec.structs.asdict(one)) for one in asked.documents]
     result = db.collection(asked.collection).upsert(documents)
     return WriteAnswer(collection=asked.collection, sequence=result.sequence, upserted=result.upserted, replaced=result.replaced)
 
 
-def delete(db: Database, asked: DeleteArguments) -> WriteAnswer:
+def delete(db: Reach, asked: DeleteArguments) -> WriteAnswer:
     """Take the documents out, and say if some were not there."""
     wanted = list(dict.fromkeys(asked.document_ids))
     result = db.collection(asked.collection).delete(wanted)
