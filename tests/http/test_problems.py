@@ -16,6 +16,7 @@ from outcrop.surfaces.http.served import Limits
 from tests.http.conftest import Client
 
 _SEARCH = "/v1/collections/rocks/search"
+_JSON = {"content-type": "application/json"}
 
 
 def _of(response: Any) -> tuple[int, str]:
@@ -46,7 +47,7 @@ def test_a_search_that_cannot_be_run_says_why(client: Client, body: Any, wanted:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"query": "\xed\xa0\x80"}', b"nul"])
 def test_what_is_no_json_is_refused(client: Client, content: bytes) -> None:
-    assert _of(client.post(_SEARCH, content=content)) == (400, "bad-request")
+    assert _of(client.post(_SEARCH, content=content, headers=_JSON)) == (400, "bad-request")
     assert client.post(_SEARCH, json={"query": "slate"}).status_code == 200
 
 
@@ -93,9 +94,9 @@ def test_where_the_server_keeps_the_database_is_not_told(client: Client, folder:
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(folder: Path) -> None:
     limits = Limits(body_bytes_max=1000)
     with TestClient(application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)), limits)) as client:
-        assert _of(client.post(_SEARCH, content=b" " * 1001)) == (413, "too-large")
+        assert _of(client.post(_SEARCH, content=b" " * 1001, headers=_JSON)) == (413, "too-large")
         pieces = (b" " * 400 for _ in range(3))
-        assert _of(client.post(_SEARCH, content=pieces)) == (413, "too-large")
+        assert _of(client.post(_SEARCH, content=pieces, headers=_JSON)) == (413, "too-large")
         assert client.post(_SEARCH, json={"query": "slate"}).status_code == 200
 
 

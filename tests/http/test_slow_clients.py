@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from litestar.testing import TestClient
 
 import outcrop
 from outcrop import Config
@@ -22,24 +23,27 @@ _NDJSON = {"content-type": "application/x-ndjson"}
 _DOCUMENTS = "/v1/collections/rocks/documents"
 
 
-def _sent_in_part(folder: Path, limits: Limits, path: str, kind: str) -> tuple[int, str]:
-    """What a client is told that sends the first bytes of a body and then nothing: status and name of the problem."""
-    app = application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)), limits)
-    scope = {
+def _scope(method: str, path: str, *headers: tuple[bytes, bytes]) -> dict[str, Any]:
+    return {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
-        "method": "POST",
+        "method": method,
         "path": path,
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
         "scheme": "http",
-        "headers": [(b"content-type", kind.encode())],
+        "headers": list(headers),
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 2),
         "extensions": {},
     }
+
+
+def _sent_in_part(folder: Path, limits: Limits, path: str, kind: str) -> tuple[int, str]:
+    """What a client is told that sends the first bytes of a body and then nothing: status and name of the problem."""
+    app = application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)), limits)
     sent: list[Any] = []
     first = [{"type": "http.request", "body": b'{"id": "half', "more_body": True}]
 
@@ -51,7 +55,7 @@ def _sent_in_part(folder: Path, limits: Limits, path: str, kind: str) -> tuple[i
 
     async def main() -> None:
         async with app.lifespan():
-            await app(scope, receive, send)  # type: ignore[arg-type]
+            await app(_scope("POST", path, (b"content-type", kind.encode())), receive, send)  # type: ignore[arg-type]
 
     asyncio.run(main())
     body = msgspec.json.decode(b"".join(one.get("body", b"") for one in sent))
@@ -68,6 +72,42 @@ def test_a_stream_that_stands_still_is_given_up(folder: Path) -> None:
     limits = Limits(idle_seconds_max=0.05)
 
     assert _sent_in_part(folder, limits, _DOCUMENTS, "application/x-ndjson") == (504, "deadline-passed")
+
+
+def test_a_client_that_does_not_read_is_given_up(folder: Path) -> None:
+    with outcrop.open(folder, config=Config.mvp_only(background=False)) as db:
+        db.collection("rocks").upsert({"id": "long", "text": "slate " * 100_000})
+    app = application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)), Limits(idle_seconds_max=0.05))
+    sizes: list[int] = []
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            sizes.append(len(message["body"]))
+            if len(sizes) > 3:
+                await asyncio.Event().wait()
+
+    async def main() -> None:
+        async with app.lifespan():
+            await app(_scope("GET", f"{_DOCUMENTS}/long"), asyncio.Event().wait, send)  # type: ignore[arg-type]
+
+    asyncio.run(main())
+    assert len(sizes) == 4
+    assert max(sizes) < 100_000
+
+
+def test_a_body_is_counted_until_its_request_is_done_with(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    with TestClient(application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)), Limits())) as client:
+        bodies = client.app.state.served.bodies
+        search = outcrop.Collection.search
+        monkeypatch.setattr(
+            outcrop.Collection, "search", lambda *args, **more: seen.append(bodies.size_bytes) or search(*args, **more)
+        )
+        client.post("/v1/collections/rocks/search", json={"query": "slate"})
+        client.post("/v1/collections/rocks/search", json={"query": ""})
+        client.post("/v1/collections/rocks/search", content=b"{")
+        assert min(seen) > 10
+        assert bodies.size_bytes == 0
 
 
 def test_bodies_hold_so_much_together() -> None:

@@ -50,3 +50,21 @@ def test_what_the_work_raises_comes_out() -> None:
         await work.finish()
 
     asyncio.run(main())
+
+
+def test_what_still_waits_at_its_deadline_is_not_begun() -> None:
+    done: list[str] = []
+
+    async def main() -> None:
+        work, go_on = Work(threads=1, waiting_max=1, seconds_max=0.01), threading.Event()
+        first = asyncio.ensure_future(work.on_thread(go_on.wait, bounded=False))
+        await asyncio.sleep(0)
+        with pytest.raises(DeadlinePassed):
+            await work.on_thread(lambda: done.append("read"))
+        go_on.set()
+        assert await first
+        await work.on_thread(lambda: done.append("later"))
+        await work.finish()
+
+    asyncio.run(main())
+    assert done == ["later"]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?", re.IGNORECASE)
 
 
 def is_loopback(host: str) -> bool:
@@ -15,3 +18,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def name_in(host: str) -> str:
+    """The name or address in a header `Host`, in small letters; "" where it has none, or is written in some other way.
+
+    >>> name_in("LocalHost:7700"), name_in("[::1]:7700"), name_in("evil.example[::1]"), name_in("")
+    ('localhost', '::1', '', '')
+    """
+    found = _HOST.fullmatch(host)
+    return "" if found is None else (found[1] or found[2]).lower()

@@ -47,16 +47,20 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Keys:
-    """The keys of a database. Safe to use from many threads; what another process changes is seen at the next look."""
+    """The keys of a database. Safe to use from many threads; what another process changes is seen at the next look.
 
-    def __init__(self, folder: Path) -> None:
+    `always_wanted` is for a server that other machines reach: should the file go while it runs, it lets in nobody.
+    """
+
+    def __init__(self, folder: Path, *, always_wanted: bool = False) -> None:
         self.path = folder / FILE_NAME
+        self._always_wanted = always_wanted
         self._read: tuple[tuple[int, int] | None, dict[str, Key]] = (None, {})
 
     @property
     def wanted(self) -> bool:
         """Whether a key is needed: there is or was one."""
-        return files.is_there(self.path)
+        return self._always_wanted or files.is_there(self.path)
 
     def all(self) -> list[Key]:
         """Every key, the oldest first. Raises `Damaged`, `StorageFailed`."""
@@ -128,7 +132,7 @@ class Keys:
 def _decoded(path: Path) -> list[Key]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=list[Key])
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Damaged(f"{path} is damaged ({error}): remove it, and create the keys anew", path=path) from error
 
 

@@ -66,7 +66,7 @@ def _serve(call: Invocation, folder: Path, chosen: dict[str, Any], *, tls: tuple
         remedy = "pip install 'outcrop[server]'"
         raise MissingExtra(f"serving needs the extra 'server': {remedy}", extra="server", remedy=remedy) from error
     certificate, key = (None if one is None else str(one) for one in tls)
-    serving = Serving(path=str(folder), mode=call.mode, certificate=certificate, key=key, **chosen)
+    serving = Serving(path=str(folder.absolute()), mode=call.mode, certificate=certificate, key=key, **chosen)
     with serving.opened() as db:  # what is wrong with it is said here, and not by a process that ends at once
         logged = db.config.query_log_share > 0 and not serving.read_only
     host = f"[{serving.host}]" if ":" in serving.host else serving.host

@@ -1,18 +1,17 @@
 """Who may do what: the guards of the routes.
 
 Where there are keys, every route but those of health needs one (`Authorization: Bearer oc_...`), also on loopback. Where there
-never was one, everybody is let in: whoever starts the server decides whether that is right.
+never was one, everybody is let in but the pages of other sites: whoever starts the server decides whether that is right.
 """
 
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from outcrop.surfaces.addresses import is_loopback
+from outcrop.surfaces.addresses import is_loopback, name_in
 from outcrop.surfaces.http.problems import Forbidden, Unauthenticated
 from outcrop.surfaces.http.served import Served
 from outcrop.surfaces.keys import Key, Scope
@@ -25,6 +24,7 @@ _BEARER = "bearer "
 OPEN = {_OPEN: True}
 #: For a route that a key of some collections may use; it sees those only.
 ANYWHERE = {_ANYWHERE: True}
+READ: dict[str, Scope] = {"scope": "read"}
 WRITE: dict[str, Scope] = {"scope": "write"}
 ADMIN: dict[str, Scope] = {"scope": "admin"}
 
@@ -36,9 +36,12 @@ def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHand
         return
     if door.keys is None or not door.keys.wanted:
         _check_host(connection, door)
+        _check_origin(connection)
+        return
+    if _methods(handler) == {"OPTIONS"}:
         return
     key = _key(connection, door)
-    scope: Scope = handler.opt.get("scope", "read")
+    scope: Scope = handler.opt.get("scope", "read" if "GET" in _methods(handler) else "admin")
     collection = connection.path_params.get("name")
     if handler.opt.get(_ANYWHERE) and key.collections is not None:
         collection = next(iter(key.collections), None)
@@ -47,10 +50,28 @@ def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHand
         raise Forbidden(f"the key {key.name!r} does not let you {scope} in {where}")
 
 
+def _methods(handler: BaseRouteHandler) -> frozenset[str]:
+    return frozenset(getattr(handler, "http_methods", ()))
+
+
+def check_again(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """As `guard`, in the middle of a request that takes long: its key may have been revoked. Raises `Unauthenticated`."""
+    guard(connection, connection.route_handler)
+
+
 def _check_host(connection: ASGIConnection[Any, Any, Any, Any], door: Served) -> None:
-    name = urlsplit(f"//{connection.headers.get('host', '')}").hostname or ""
-    if door.is_local and not is_loopback(name):
-        raise Forbidden(f"this server is for this machine alone and was asked as {name!r:.100}; ask it as localhost, or make a key")
+    host = connection.headers.get("host", "")
+    if door.is_local and not is_loopback(name_in(host)):
+        raise Forbidden(f"this server is for this machine alone and was asked as {host!r:.100}; ask it as localhost, or make a key")
+
+
+def _check_origin(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """Browsers say which site a page is of that asks; a page of another site may ask nothing, not even blindly."""
+    origin, host = connection.headers.get("origin"), connection.headers.get("host", "")
+    if origin is not None and origin.lower().partition("://")[2] != host.lower():
+        raise Forbidden(
+            f"a page of {origin!r:.100} asks a server at {host!r:.100}; a proxy between them must pass the header Host on as it is"
+        )
 
 
 def holder(connection: ASGIConnection[Any, Any, Any, Any]) -> Key | None:
@@ -63,6 +84,12 @@ def visible(connection: ASGIConnection[Any, Any, Any, Any], names: list[str]) ->
     """Those of the collections that the request's key opens."""
     key = holder(connection)
     return names if key is None or key.collections is None else [name for name in names if name in key.collections]
+
+
+def is_limited(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    """Whether the request's key opens some collections only."""
+    key = holder(connection)
+    return key is not None and key.collections is not None
 
 
 def _key(connection: ASGIConnection[Any, Any, Any, Any], door: Served) -> Key:

@@ -14,7 +14,7 @@ from litestar.types import Receive, Scope, Send
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 from outcrop.errors import OutcropError
-from outcrop.surfaces.http.access import ANYWHERE, holder
+from outcrop.surfaces.http.access import ANYWHERE, READ, holder
 from outcrop.surfaces.http.problems import Busy
 from outcrop.surfaces.http.served import Served
 from outcrop.surfaces.mcp.reach import Reach
@@ -47,7 +47,7 @@ class Agents:
             raise OutcropError(f"the server has too much to do: {error}") from error
 
 
-@asgi("/mcp", opt=ANYWHERE, copy_scope=True)
+@asgi("/mcp", opt=READ | ANYWHERE, copy_scope=True)
 async def mcp(scope: Scope, receive: Receive, send: Send) -> None:
     """One request of the protocol."""
     agents: Agents = scope["litestar_app"].state.agents

@@ -5,38 +5,36 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from http import HTTPStatus
 from typing import Any
-from uuid import uuid4
 
 from litestar import Litestar, Request, Response
-from litestar.config.compression import CompressionConfig
 from litestar.exceptions import HTTPException
-from litestar.handlers import ASGIRouteHandler
+from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import Message, Scope
 
 import outcrop
 from outcrop import Database
-from outcrop.errors import OutcropError
+from outcrop.errors import OutcropError, UnknownCollection
 from outcrop.surfaces.http import collections, documents, health, problems, searching
-from outcrop.surfaces.http.access import guard
+from outcrop.surfaces.http.access import guard, is_limited
+from outcrop.surfaces.http.border import border, method_of, request_id
 from outcrop.surfaces.http.metrics import FOLDER_VARIABLE, Metrics
 from outcrop.surfaces.http.served import Bodies, Limits, Served
 from outcrop.surfaces.http.working import Work
 from outcrop.surfaces.keys import Keys
 
 _log = logging.getLogger("outcrop.http")
+_METHODS = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+)  # any other is counted as one: a client may invent them
 _ROUTES = (*health.ROUTES, *collections.ROUTES, *searching.ROUTES, *documents.ROUTES)
 _HAS_MCP = importlib.util.find_spec("mcp") is not None
-_GIVEN_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}")
-_ID = "outcrop_request_id"
-# What the framework knows of the routes; `describing` adds the rest and serves it.
-_OPENAPI = OpenAPIConfig(title="Outcrop", version=outcrop.__version__, path="/v1/schema", render_plugins=[JsonRenderPlugin()])
+_OPENAPI = OpenAPIConfig(title="Outcrop", version=outcrop.__version__, render_plugins=[JsonRenderPlugin()])
 
 
 def application(
@@ -44,26 +42,29 @@ def application(
     limits: Limits,
     *,
     with_keys: bool = True,
+    needs_keys: bool = False,
     is_local: bool = False,
     agents_write: bool = False,
 ) -> Litestar:
     """An ASGI application that opens a database when it starts, serves it, and closes it when everything let in is finished.
 
-    `with_keys` asks for a key as soon as the database has any; without it nobody is asked. `is_local` refuses, where no key is
-    wanted, requests to another host's name: a page in a browser may have had that name lead here. `agents_write` offers the
-    tools of MCP that write.
+    `with_keys` asks for a key as soon as the database has any, with `needs_keys` also when it has none; without it nobody is asked.
+    `is_local` refuses, where no key is wanted, requests to another host's name: a page in a browser may have had it lead here.
+    `agents_write` offers the tools of MCP that write.
     """
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         work = Work(threads=limits.threads, waiting_max=limits.waiting_max, seconds_max=limits.seconds_max)
+        writing = Work(threads=limits.writing_threads, waiting_max=limits.waiting_max, seconds_max=limits.seconds_max)
         uploads = Work(threads=limits.uploads_max, waiting_max=0, seconds_max=limits.seconds_max)
         with closing(opening()) as db:
-            keys = Keys(db.path) if with_keys else None
+            keys = Keys(db.path, always_wanted=needs_keys) if with_keys else None
             metrics = Metrics(shared=FOLDER_VARIABLE in os.environ)
             app.state.served = Served(
                 db=db,
                 work=work,
+                writing=writing,
                 uploads=uploads,
                 bodies=Bodies(limits.bodies_bytes_max),
                 limits=limits,
@@ -74,21 +75,24 @@ def application(
             )
             async with _agents(app):
                 yield
-            await uploads.finish()
-            await work.finish()
+            for one in (uploads, writing, work):
+                await one.finish()
 
-    return Litestar(
+    app = Litestar(
         route_handlers=(*_ROUTES, *_agents_routes()),
         guards=[guard],
         lifespan=[lifespan],
         exception_handlers={HTTPException: _refused, Exception: _failed},
         before_send=[_identified],
         request_max_body_size=None,  # counted where it is read
-        compression_config=CompressionConfig(backend="gzip", minimum_size=1024, gzip_compress_level=1),
-        openapi_config=_OPENAPI,
+        openapi_config=None,
         logging_config=None,
         debug=False,
     )
+    # What the framework knows of the routes, which `describing` completes: of another application, since it would add its own.
+    app.state.described = Litestar(route_handlers=_ROUTES, openapi_config=_OPENAPI, logging_config=None)
+    app.asgi_handler = border(app.asgi_handler, seconds_max=limits.idle_seconds_max)
+    return app
 
 
 def _agents_routes() -> tuple[ASGIRouteHandler, ...]:
@@ -113,25 +117,28 @@ async def _agents(app: Litestar) -> AsyncIterator[None]:
         yield
 
 
-def request_id(scope: Scope) -> str:
-    """The id of a request: the client's own, if it is a plain one, or a new one."""
-    state: dict[str, Any] = scope.setdefault("state", {})
-    if _ID not in state:
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        state[_ID] = given.decode() if _GIVEN_ID.fullmatch(given) else uuid4().hex
-    found: str = state[_ID]
-    return found
-
-
 async def _identified(message: Message, scope: Scope) -> None:
     if message["type"] == "http.response.start":
-        message.setdefault("headers", [])
-        message["headers"] = [*message["headers"], (b"x-request-id", request_id(scope).encode())]
-        scope["app"].state.served.metrics.answered(str(scope.get("method")), message["status"])
+        method, headers = method_of(scope), [*message.get("headers", ()), (b"x-request-id", request_id(scope).encode())]
+        message["headers"] = [(name, _allowed(scope, value) if name.lower() == b"allow" else value) for name, value in headers]
+        scope["litestar_app"].state.served.metrics.answered(method if method in _METHODS else "other", message["status"])
+
+
+def _allowed(scope: Scope, found: bytes) -> bytes:
+    """The methods that a path takes. The framework's answer to OPTIONS has those of one of its routes, and none has HEAD."""
+    methods = set(found.decode().split(", "))
+    handler = scope.get("route_handler")
+    for route in scope["litestar_app"].routes if handler is not None else ():
+        handlers: list[HTTPRouteHandler] = getattr(route, "route_handlers", [])
+        if any(one is handler for one in handlers):
+            methods |= {str(method) for one in handlers for method in one.http_methods}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set()))).encode()
 
 
 def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """An error of the library, or one that nobody expected."""
+    if isinstance(error, UnknownCollection) and is_limited(request):  # its message names those that there are
+        error = UnknownCollection(f"there is no collection {error.name!r}", name=error.name, nearest=None)
     row, about = problems.problem_of(error), request_id(request.scope)
     if not row.told:
         _log.error("request %s failed: %s", about, error, exc_info=None if isinstance(error, OutcropError) else error)

@@ -12,6 +12,7 @@ from litestar.exceptions import InternalServerException
 
 from outcrop import Fusion
 from outcrop.model import SearchMode
+from outcrop.surfaces.http.border import held
 from outcrop.surfaces.http.problems import BadRequest, DeadlinePassed, TooLarge, Unsupported
 from outcrop.surfaces.http.served import served
 
@@ -19,6 +20,8 @@ _K_MAX = 1000
 _QUERIES_MAX = 1000
 _IDS_MAX = 10_000
 _TOO_LARGE = "the body is larger than {} bytes; send documents as application/x-ndjson, which may be of any length"
+_JSON = "application/json"
+_DIGITS_MAX = 18  # of a length; Python converts no number of thousands of digits
 _Body = TypeVar("_Body")
 
 Number = Annotated[int, msgspec.Meta(ge=1, le=_K_MAX)]
@@ -122,10 +125,12 @@ class RollbackBody(msgspec.Struct, forbid_unknown_fields=True):
 
 async def read(request: Request[Any, Any, Any], kind: type[_Body], *, empty: _Body | None = None) -> _Body:
     """The request's JSON body. Raises `BadRequest`, `Unsupported`, `TooLarge`."""
-    given = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
-    if given not in ("", "application/json"):
-        raise Unsupported(f"the body is {given!r:.60}; send application/json")
     content = await raw(request)
+    given = kind_of(request)
+    if not content and not given and empty is not None:
+        return empty
+    if given != _JSON:  # browsers ask first before they send this to another site; other kinds, and none, they just send
+        raise Unsupported(f"the body is {given!r:.60}; send {_JSON}" if given else f"say what the body is: content-type: {_JSON}")
     if not content and empty is not None:
         return empty
     try:
@@ -138,25 +143,36 @@ async def read(request: Request[Any, Any, Any], kind: type[_Body], *, empty: _Bo
         raise BadRequest(f"the body is not JSON: {error}") from error
 
 
+def kind_of(request: Request[Any, Any, Any]) -> str:
+    """The kind of the request's body, "" if it is not said. Raises `Unsupported` for a body that is compressed."""
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        raise Unsupported(f"the body is encoded with {coding!r:.60}; send it as it is")
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 async def raw(request: Request[Any, Any, Any]) -> bytes:
-    """The request's body. Raises `TooLarge`, `Busy`, `BadRequest`, and `DeadlinePassed` if it does not come in time."""
+    """The request's body, counted until the request is done with.
+
+    Raises `TooLarge`, `Busy`, `BadRequest`, and `DeadlinePassed` if it does not come in time.
+    """
     door = served(request)
     limit, seconds = door.limits.body_bytes_max, door.limits.seconds_max
-    if int(request.headers.get("content-length", 0)) > limit:
+    told = request.headers.get("content-length", "")
+    if told.isdecimal() and (len(told) > _DIGITS_MAX or int(told) > limit):
         raise TooLarge(_TOO_LARGE.format(limit))
     pieces, size = [], 0
     try:
         async with asyncio.timeout(seconds):
             async for piece in pieces_of(request):
                 door.bodies.take(len(piece))
+                held(request.scope, len(piece))
                 size += len(piece)
                 pieces.append(piece)
                 if size > limit:
                     raise TooLarge(_TOO_LARGE.format(limit))
     except TimeoutError as error:
         raise DeadlinePassed(f"the body did not come within {seconds:g} seconds") from error
-    finally:
-        door.bodies.give_back(size)
     return b"".join(pieces)
 
 

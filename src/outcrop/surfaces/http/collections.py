@@ -9,7 +9,7 @@ from litestar.params import FromPath
 
 from outcrop import GenerationInfo, RollbackPlan, Stats
 from outcrop.surfaces.http import replies
-from outcrop.surfaces.http.access import ADMIN, ANYWHERE, visible
+from outcrop.surfaces.http.access import ADMIN, ANYWHERE, READ, visible
 from outcrop.surfaces.http.bodies import CollectionBody, PromoteBody, RollbackBody, read
 from outcrop.surfaces.http.describing import described
 from outcrop.surfaces.http.served import served
@@ -18,7 +18,7 @@ _ALL = "/v1/collections"
 _ONE = "/v1/collections/{name:str}"
 
 
-@get(_ALL, opt=ANYWHERE | described(replies.Names), summary="The collections", tags=["collections"])
+@get(_ALL, opt=READ | ANYWHERE | described(replies.Names), summary="The collections", tags=["collections"])
 async def list_collections(request: Request[Any, Any, Any]) -> Response[Any]:
     """The names of those that the key opens."""
     names = await served(request).database(lambda db: db.collections())
@@ -43,7 +43,7 @@ async def create_collection(request: Request[Any, Any, Any]) -> Response[Any]:
     return replies.json({"name": made.name, "uuid": made.uuid}, status=201, headers={"Location": f"{_ALL}/{made.name}"})
 
 
-@get(_ONE, opt=described(Stats), summary="The state of a collection", tags=["collections"])
+@get(_ONE, opt=READ | described(Stats), summary="The state of a collection", tags=["collections"])
 async def stats(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """What is active, what it holds and is made of, which fields a filter can use, how the caches do."""
     return replies.json(await served(request).collection(name, lambda collection: collection.stats()))
@@ -57,14 +57,14 @@ async def drop_collection(request: Request[Any, Any, Any], name: FromPath[str]) 
     await served(request).database(lambda db: db.drop_collection(name), bounded=False)
 
 
-@get(f"{_ONE}/generations", opt=described(replies.Generations), summary="The generations", tags=["generations"])
+@get(f"{_ONE}/generations", opt=READ | described(replies.Generations), summary="The generations", tags=["generations"])
 async def generations(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """Of each its recipe, state, size and recall."""
     found = await served(request).collection(name, lambda collection: collection.generations())
     return replies.json({"generations": found})
 
 
-@get(f"{_ONE}/history", opt=described(replies.History), summary="The promotions", tags=["generations"])
+@get(f"{_ONE}/history", opt=READ | described(replies.History), summary="The promotions", tags=["generations"])
 async def history(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """Who put which generation live, when, and what the gate said."""
     return replies.json({"history": await served(request).collection(name, lambda collection: collection.history())})

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.params import FromPath
 
-from outcrop import BulkResult, Document, WriteResult
+from outcrop import BulkResult, Collection, Document, WriteResult
 from outcrop.aio import AsyncCollection
 from outcrop.errors import NotFound
 from outcrop.surfaces.http import replies
-from outcrop.surfaces.http.access import WRITE
-from outcrop.surfaces.http.bodies import DeleteBody, DocumentBody, IdsBody, UpsertBody, pieces_of, read
+from outcrop.surfaces.http.access import READ, WRITE, check_again
+from outcrop.surfaces.http.bodies import DeleteBody, DocumentBody, IdsBody, UpsertBody, kind_of, pieces_of, read
+from outcrop.surfaces.http.border import document_id_of
 from outcrop.surfaces.http.describing import described
 from outcrop.surfaces.http.problems import BadRequest
 from outcrop.surfaces.http.served import served
@@ -23,13 +24,14 @@ from outcrop.surfaces.wire import DocumentObject, document_object
 NDJSON = ("application/x-ndjson", "application/jsonl", "application/ndjson")
 _DOCUMENTS = "/v1/collections/{name:str}/documents"
 _EXAMPLE = {"documents": [{"id": "p-9", "text": "Vitamin D and asthma.", "metadata": {"year": 2026}}]}
+_PAGE = 1000
 _LINE_BYTES_MAX = 16_000_000
 
 
-@get(f"{_DOCUMENTS}/{{document_id:path}}", opt=described(DocumentObject), summary="A document", tags=["documents"])
+@get(f"{_DOCUMENTS}/{{document_id:path}}", opt=READ | described(DocumentObject), summary="A document", tags=["documents"])
 async def get_document(request: Request[Any, Any, Any], name: FromPath[str], document_id: FromPath[str]) -> Response[Any]:
     """As it was written. The rest of the path is the id, with its slashes."""
-    document_id = document_id.removeprefix("/")
+    document_id = _asked_for(request, document_id)
     found = await served(request).collection(name, lambda collection: collection.get(document_id))
     if not found:
         raise NotFound(f"{name} has no document {document_id!r}; a hit's id is its document's with # and a number")
@@ -38,7 +40,7 @@ async def get_document(request: Request[Any, Any, Any], name: FromPath[str], doc
 
 @post(
     f"{_DOCUMENTS}/get",
-    opt=described(replies.Documents, IdsBody, example={"ids": ["p-9"]}),
+    opt=READ | described(replies.Documents, IdsBody, example={"ids": ["p-9"]}),
     status_code=200,
     summary="Documents by their ids",
     tags=["documents"],
@@ -46,8 +48,7 @@ async def get_document(request: Request[Any, Any, Any], name: FromPath[str], doc
 async def get_documents(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """Those of them that are there, in the order asked."""
     body = await read(request, IdsBody)
-    found = await served(request).collection(name, lambda collection: collection.get(body.ids))
-    return replies.json({"documents": [document_object(one) for one in found]})
+    return await served(request).collection(name, lambda collection: replies.documents(_in_pages(collection, body.ids)))
 
 
 @post(
@@ -63,7 +64,7 @@ async def upsert(request: Request[Any, Any, Any], name: FromPath[str]) -> Respon
     NDJSON (a document a line) is a stream of any length: written in batches while it comes, no faster than they can be written.
     What was written before an error stays: send the rest again.
     """
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() in NDJSON:
+    if kind_of(request) in NDJSON:
         return await _streamed(request, name)
     body = await read(request, UpsertBody)
     documents = [_document(one) for one in body.documents]
@@ -94,8 +95,25 @@ async def delete_documents(request: Request[Any, Any, Any], name: FromPath[str])
 )
 async def delete_document(request: Request[Any, Any, Any], name: FromPath[str], document_id: FromPath[str]) -> Response[Any]:
     """One that is not there counts nothing."""
-    document_id = document_id.removeprefix("/")
+    document_id = _asked_for(request, document_id)
     return _written(await served(request).collection(name, lambda collection: collection.delete(document_id), bounded=False))
+
+
+def _in_pages(collection: Collection, ids: list[str]) -> Iterator[Document]:
+    """The documents, a few at a time: not all of them may be wanted."""
+    for begin in range(0, len(ids), _PAGE):
+        yield from collection.get(ids[begin : begin + _PAGE])
+
+
+def _asked_for(request: Request[Any, Any, Any], found: str) -> str:
+    """The document's id, as it was sent; what the router `found` has lost slashes."""
+    sent = document_id_of(request.scope)
+    if sent is None:
+        return found.removeprefix("/")
+    try:
+        return sent.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the id in the address is no UTF-8: {sent!r:.100}") from error
 
 
 async def _streamed(request: Request[Any, Any, Any], name: str) -> Response[Any]:
@@ -110,6 +128,7 @@ async def _lines(request: Request[Any, Any, Any]) -> AsyncIterator[dict[str, Any
     """The documents of an NDJSON body, read as they are asked for: what is not asked for stays with the sender."""
     number, rest = 0, b""
     async for piece in pieces_of(request):
+        check_again(request)
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             number += 1

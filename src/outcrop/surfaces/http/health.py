@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Request, Response, get
+import msgspec
+from litestar import Litestar, Request, Response, get
 
 import outcrop
 from outcrop import Database
 from outcrop.errors import OutcropError
 from outcrop.surfaces.http import reference, replies
-from outcrop.surfaces.http.access import OPEN
+from outcrop.surfaces.http.access import OPEN, READ
 from outcrop.surfaces.http.describing import described, document
 from outcrop.surfaces.http.metrics import MEDIA_TYPE
 from outcrop.surfaces.http.problems import table
 from outcrop.surfaces.http.served import served
+
+_DESCRIPTION = "description"
 
 
 @get("/livez", opt=OPEN | described(dict[str, bool]), summary="Does the process answer?", tags=["health"])
@@ -33,7 +36,7 @@ async def readyz(request: Request[Any, Any, Any]) -> Response[Any]:
     return replies.json({"ready": True})
 
 
-@get("/health", opt=described(dict[str, Any]), summary="How is each collection?", tags=["health"])
+@get("/health", opt=READ | described(dict[str, Any]), summary="How is each collection?", tags=["health"])
 async def health(request: Request[Any, Any, Any]) -> Response[Any]:
     """What is degraded and why. 503 if a collection cannot be looked at."""
     found = await served(request).database(_health)
@@ -41,11 +44,11 @@ async def health(request: Request[Any, Any, Any]) -> Response[Any]:
     return replies.json(found, status=503 if failing else 200)
 
 
-@get("/metrics", media_type=MEDIA_TYPE, opt=described(str), summary="What Prometheus reads", tags=["health"])
+@get("/metrics", media_type=MEDIA_TYPE, opt=READ | described(str), summary="What Prometheus reads", tags=["health"])
 async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
     """How searches went and how the collections are, in Prometheus's text format."""
     door = served(request)
-    door.metrics.under_way(door.work.under_way)
+    door.metrics.under_way(sum(one.under_way for one in (door.work, door.writing, door.uploads)))
     return Response(await door.database(door.metrics.text), media_type=MEDIA_TYPE)
 
 
@@ -58,14 +61,22 @@ async def problems() -> Response[Any]:
 @get("/v1/openapi.json", opt=OPEN, include_in_schema=False)
 async def openapi(request: Request[Any, Any, Any]) -> Response[Any]:
     """The API's description."""
-    return replies.json(document(request.app))
+    return Response(_described(request.app), media_type=replies.JSON)
+
+
+def _described(app: Litestar) -> bytes:
+    """Made once: it takes as long as many searches, and needs no key."""
+    found: bytes | None = app.state.get(_DESCRIPTION)
+    if found is None:
+        found = app.state[_DESCRIPTION] = msgspec.json.encode(document(app.state.described))
+    return found
 
 
 @get("/v1/reference", opt=OPEN, include_in_schema=False, media_type="text/html", sync_to_thread=False)
 def reference_page(request: Request[Any, Any, Any]) -> Response[str]:
     """The API's description for people."""
     headers = {"Content-Security-Policy": reference.POLICY, "X-Content-Type-Options": "nosniff"}
-    return Response(reference.page(document(request.app)), media_type="text/html", headers=headers)
+    return Response(reference.page(document(request.app.state.described)), media_type="text/html", headers=headers)
 
 
 def _health(db: Database) -> dict[str, Any]:

@@ -30,6 +30,10 @@ class TooLarge(Exception):
     """A request's body is larger than it may be."""
 
 
+class AnswerTooLarge(Exception):
+    """What is asked for is more than is sent in one answer."""
+
+
 class BadRequest(Exception):
     """A request cannot be understood."""
 
@@ -63,6 +67,7 @@ class Problem(NamedTuple):
 
 PROBLEMS: tuple[Problem, ...] = (
     Problem("bad-request", 400, "The request cannot be understood", (BadRequest,)),
+    Problem("answer-too-large", 400, "The answer would be larger than the server sends", (AnswerTooLarge,)),
     Problem("invalid-input", 400, "What was given cannot be used; nothing was changed", (errors.InvalidInput,)),
     Problem("invalid-document", 400, "A document breaks a rule; nothing was written", (errors.InvalidDocument,)),
     Problem("invalid-query", 400, "The search cannot be run as asked", (errors.InvalidQuery,)),
@@ -80,8 +85,10 @@ PROBLEMS: tuple[Problem, ...] = (
     Problem("gate-failed", 409, "A gate refused the promotion; searches are as they were", (errors.GateFailed,)),
     Problem("embedder-mismatch", 409, "The embedder is not the one that the generation was built with", (errors.EmbedderMismatch,)),
     Problem("too-large", 413, "The body is larger than the server takes", (TooLarge,)),
+    Problem("address-too-long", 414, "The address is longer than the server takes"),
     Problem("unsupported-media-type", 415, "The body is of a kind that is not taken here", (Unsupported,)),
     Problem("busy", 429, "Too many requests are waiting", (Busy,), retry_seconds=1),
+    Problem("headers-too-large", 431, "The headers are larger than the server takes"),
     Problem("unexpected", 500, "An error that Outcrop did not expect", (Exception,), told=False),
     Problem("damaged", 500, "Files of the index are damaged", (errors.Damaged,), told=False),
     Problem("missing-extra", 501, "An optional part is not installed on the server", (errors.MissingExtra,)),
@@ -144,10 +151,14 @@ def body_of(error: BaseException, request_id: str, *, folder: str) -> bytes:
     if not row.told:
         return body(row, f"{row.title}. The server's log tells more, under this request's id.", request_id)
     values = error.values if isinstance(error, errors.OutcropError) else {}
-    told = {name: values[name] for name in _TOLD if isinstance(values.get(name), str | int | tuple | list)}
+    told = {name: _without(values[name], folder) for name in _TOLD if isinstance(values.get(name), str | int | tuple | list)}
     if isinstance(error, errors.GateFailed):
         told["report"] = msgspec.to_builtins(values.get("report"), enc_hook=str)
-    return body(row, str(error).replace(folder, "the database"), request_id, told)
+    return body(row, _without(str(error), folder), request_id, told)
+
+
+def _without(value: Any, folder: str) -> Any:
+    return value.replace(folder, "the database") if isinstance(value, str) else value
 
 
 def table() -> list[dict[str, Any]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
 from litestar import Response
 
-from outcrop import GenerationInfo, HistoryEntry, Hits
-from outcrop.surfaces.wire import DocumentObject, SearchAnswer, search_answer
+from outcrop import Document, GenerationInfo, HistoryEntry, Hits
+from outcrop.surfaces.http.problems import AnswerTooLarge
+from outcrop.surfaces.wire import DocumentObject, SearchAnswer, document_object, search_answer
 
 JSON = "application/json"
 
@@ -50,6 +54,8 @@ class History(msgspec.Struct, frozen=True):
     history: tuple[HistoryEntry, ...]
 
 
+_ANSWER_CHARACTERS_MAX = 32_000_000
+_TAG = re.compile(r'"[^"]*"')
 _STEPS = ("embed", "lexical", "vector", "fuse", "fetch", "total")
 
 
@@ -58,15 +64,38 @@ def json(value: Any, *, status: int = 200, headers: dict[str, str] | None = None
     return Response(msgspec.json.encode(value, enc_hook=str), media_type=JSON, status_code=status, headers=headers)
 
 
-def answer(query: str | None, hits: Hits) -> Response[Any]:
-    """A search's answer."""
-    return json(search_answer(query, hits), headers=about(hits))
+def answer(query: str | None, hits: Hits, headers: dict[str, str] | None = None) -> Response[Any]:
+    """A search's answer. Raises `AnswerTooLarge`."""
+    _check_size(sum(len(hit.text) for hit in hits))
+    return json(search_answer(query, hits), headers=about(hits) if headers is None else headers)
 
 
 def answers(found: list[Hits], queries: list[str | None]) -> Response[Any]:
-    """The answers of a batch, which one generation gave."""
+    """The answers of a batch, which one generation gave. Raises `AnswerTooLarge`."""
+    _check_size(sum(len(hit.text) for hits in found for hit in hits))
     headers = about(found[0]) if found else None
     return json({"answers": [search_answer(query, hits) for query, hits in zip(queries, found, strict=True)]}, headers=headers)
+
+
+def documents(found: Iterable[Document]) -> Response[Any]:
+    """Documents, which are asked for one after the other. Raises `AnswerTooLarge`."""
+    listed, size = [], 0
+    for one in found:
+        size += len(one.text)
+        _check_size(size)
+        listed.append(document_object(one))
+    return json({"documents": listed})
+
+
+def is_known(tag: str, asked: str | None) -> bool:
+    """Whether a header `If-None-Match` names this tag, strong or weak.
+
+    >>> is_known('W/"a"', 'W/"b", "a"'), is_known('W/"a"', "*"), is_known('W/"a"', 'W/"aa"'), is_known('W/"a"', None)
+    (True, True, False, False)
+    """
+    if asked is None:
+        return False
+    return asked.strip() == "*" or tag.removeprefix("W/") in _TAG.findall(asked)
 
 
 def unchanged(headers: dict[str, str]) -> Response[Any]:
@@ -75,11 +104,24 @@ def unchanged(headers: dict[str, str]) -> Response[Any]:
 
 
 def about(hits: Hits) -> dict[str, str]:
-    """The headers of an answer. The tag changes with the generation, with every write, and with the engine that answers."""
+    """The headers of an answer."""
     took = ((name, getattr(hits.took_ms, name)) for name in _STEPS)
     return {
         "Outcrop-Generation": str(hits.generation),
         "Outcrop-Sequence": str(hits.sequence),
-        "ETag": f'"{hits.generation_uuid[:12]}.{hits.sequence}.{hits.engine}"',
+        "ETag": _tag(hits),
         "Server-Timing": ", ".join(f"{name};dur={value:.3f}" for name, value in took if value is not None),
     }
+
+
+def _tag(hits: Hits) -> str:
+    """Changes with the generation, every write, the engine, and whatever else ranks otherwise. It is weak, because times differ."""
+    ranking = blake2b(msgspec.json.encode([(hit.id, hit.score) for hit in hits]), digest_size=4).hexdigest()
+    return f'W/"{hits.generation_uuid[:12]}.{hits.sequence}.{hits.engine}.{ranking}"'
+
+
+def _check_size(characters: int) -> None:
+    if characters > _ANSWER_CHARACTERS_MAX:
+        raise AnswerTooLarge(
+            f"the texts of the answer have more than {_ANSWER_CHARACTERS_MAX} characters; ask for fewer hits or documents at once"
+        )

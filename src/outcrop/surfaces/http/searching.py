@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, QueryParameter
 
-from outcrop import Hits
+from outcrop import Collection, Hits
 from outcrop.surfaces.http import replies
+from outcrop.surfaces.http.access import READ
 from outcrop.surfaces.http.bodies import BatchBody, SearchBody, read
 from outcrop.surfaces.http.describing import described
+from outcrop.surfaces.http.problems import BadRequest
 from outcrop.surfaces.http.replies import Answers
 from outcrop.surfaces.http.served import served
 from outcrop.surfaces.wire import SearchAnswer
 
 _SEARCH = "/v1/collections/{name:str}/search"
 _EXAMPLE = {"query": "does vitamin D help against asthma?", "k": 5, "where": "year >= 2015 AND lang = 'en'"}
+_PARAMETERS = ("q", "k", "offset", "mode", "where")
+_BATCH_HITS_MAX = 20_000
 _BATCH = {"queries": ["vitamin D", "asthma"], "k": 3}
 
 
-@post(_SEARCH, opt=described(SearchAnswer, SearchBody, example=_EXAMPLE), status_code=200, summary="Search", tags=["search"])
+@post(_SEARCH, opt=READ | described(SearchAnswer, SearchBody, example=_EXAMPLE), status_code=200, summary="Search", tags=["search"])
 async def search(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """By words, by meaning or both, in the active generation or another one."""
     body = await read(request, SearchBody)
-    return replies.answer(body.query, await _found(request, name, body))
+    return await _answered(request, name, body, lambda hits: replies.answer(body.query, hits))
 
 
-@get(_SEARCH, opt=described(SearchAnswer), summary="Search by words in the address", tags=["search"])
+@get(_SEARCH, opt=READ | described(SearchAnswer), summary="Search by words in the address", tags=["search"])
 async def search_by_get(
     request: Request[Any, Any, Any],
     name: FromPath[str],
@@ -39,17 +44,21 @@ async def search_by_get(
     where: Annotated[str | None, QueryParameter(description="A filter: year >= 2015 AND lang = 'en'")] = None,
 ) -> Response[Any]:
     """For caches and browsers: an answer has a tag, and one that has not changed is not sent again."""
+    _check_parameters(request)
     body = SearchBody(query=q, k=k, offset=offset, mode=mode, where=where)  # type: ignore[arg-type]  # the search checks the mode
-    hits = await _found(request, name, body)
-    headers = replies.about(hits)
-    if headers["ETag"] in request.headers.get("if-none-match", ""):
-        return replies.unchanged(headers)
-    return replies.answer(q, hits)
+    kept = {"Cache-Control": "private, no-cache" if "authorization" in request.headers else "no-cache", "Vary": "Authorization"}
+    known = request.headers.get("if-none-match")
+
+    def answer(hits: Hits) -> Response[Any]:
+        headers = replies.about(hits) | kept
+        return replies.unchanged(headers) if replies.is_known(headers["ETag"], known) else replies.answer(q, hits, headers)
+
+    return await _answered(request, name, body, answer)
 
 
 @post(
     f"{_SEARCH}/batch",
-    opt=described(Answers, BatchBody, example=_BATCH),
+    opt=READ | described(Answers, BatchBody, example=_BATCH),
     status_code=200,
     summary="Many searches at once",
     tags=["search"],
@@ -57,26 +66,45 @@ async def search_by_get(
 async def search_many(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """The answers in the order of the queries, all from one generation, on all cores."""
     body = await read(request, BatchBody)
+    asked = body.queries if body.queries is not None else body.vectors
+    if asked is not None and len(asked) * body.k > _BATCH_HITS_MAX:
+        raise BadRequest(
+            f"{len(asked)} queries with k={body.k} may find {len(asked) * body.k} hits; a batch has at most {_BATCH_HITS_MAX}"
+        )
+
+    def search_all(collection: Collection) -> tuple[list[Hits], Response[Any]]:
+        found = collection.search_many(body.queries, vectors=body.vectors, generation=body.generation, **body.options())
+        return found, replies.answers(found, body.queries if body.queries is not None else [None] * len(found))
+
     door = served(request)
-    found = await door.collection(
-        name,
-        lambda collection: collection.search_many(body.queries, vectors=body.vectors, generation=body.generation, **body.options()),
-    )
+    found, response = await door.collection(name, search_all)
     for hits in found:
         door.metrics.searched(name, hits)
-    return replies.answers(found, body.queries if body.queries is not None else [None] * len(found))
+    return response
 
 
-async def _found(request: Request[Any, Any, Any], name: str, body: SearchBody) -> Hits:
+async def _answered(
+    request: Request[Any, Any, Any], name: str, body: SearchBody, answer: Callable[[Hits], Response[Any]]
+) -> Response[Any]:
+    """The answer to a search. It is made on the thread of the search: snippets of a thousand hits take longer than finding them."""
+
+    def search_one(collection: Collection) -> tuple[Hits, Response[Any]]:
+        hits = collection.search(body.query, vector=body.vector, generation=body.generation, cache=body.cache, **body.options())
+        return hits, answer(hits)
+
     door = served(request)
-    found = await door.collection(
-        name,
-        lambda collection: collection.search(
-            body.query, vector=body.vector, generation=body.generation, cache=body.cache, **body.options()
-        ),
-    )
-    door.metrics.searched(name, found)
-    return found
+    hits, response = await door.collection(name, search_one)
+    door.metrics.searched(name, hits)
+    return response
+
+
+def _check_parameters(request: Request[Any, Any, Any]) -> None:
+    names = [name for name, _ in request.query_params.multi_items()]
+    unknown = sorted(set(names) - set(_PARAMETERS))
+    if unknown:
+        raise BadRequest(f"there is no parameter {unknown[0]!r:.100}; there are: {', '.join(_PARAMETERS)}")
+    if len(set(names)) < len(names):
+        raise BadRequest("a parameter is given more than once")
 
 
 ROUTES = (search, search_by_get, search_many)

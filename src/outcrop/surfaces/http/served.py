@@ -20,12 +20,14 @@ _T = TypeVar("_T")
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What requests may cost; the times are seconds, the sizes bytes.
 
-    `threads` work at once, `waiting_max` more requests wait, each for at most `seconds_max`. `uploads_max` streams are written at
+    `threads` work at once, `waiting_max` more requests wait, each for at most `seconds_max`. What writes has `writing_threads` of
+    its own, with as many waiting: when all wait for a lock, searches go on. `uploads_max` streams are written at
     once, on threads of their own; one that sends nothing for `idle_seconds_max` is given up. A body has at most `body_bytes_max`,
     all that are being read together `bodies_bytes_max`.
     """
 
     threads: int = 8
+    writing_threads: int = 4
     waiting_max: int = 64
     seconds_max: float = 30.0
     uploads_max: int = 4
@@ -39,17 +41,17 @@ class Bodies:
 
     def __init__(self, size_bytes_max: int) -> None:
         self._size_bytes_max = size_bytes_max
-        self._size_bytes = 0
+        self.size_bytes = 0
 
     def take(self, size_bytes: int) -> None:
         """Hold so many more. Raises `Busy` when that is too much for all together."""
-        if self._size_bytes + size_bytes > self._size_bytes_max:
+        if self.size_bytes + size_bytes > self._size_bytes_max:
             raise Busy("too many large bodies are being read; try again in a second")
-        self._size_bytes += size_bytes
+        self.size_bytes += size_bytes
 
     def give_back(self, size_bytes: int) -> None:
         """Hold so many less."""
-        self._size_bytes -= size_bytes
+        self.size_bytes -= size_bytes
 
 
 class Served(msgspec.Struct, frozen=True, eq=False):
@@ -60,6 +62,7 @@ class Served(msgspec.Struct, frozen=True, eq=False):
 
     db: Database
     work: Work
+    writing: Work
     uploads: Work
     bodies: Bodies
     limits: Limits
@@ -69,8 +72,12 @@ class Served(msgspec.Struct, frozen=True, eq=False):
     metrics: Metrics
 
     async def database(self, call: Callable[[Database], _T], *, bounded: bool = True) -> _T:
-        """What a call gives, on a thread. Raises what it raises, `Busy` and `DeadlinePassed`."""
-        return await self.work.on_thread(lambda: call(self.db), bounded=bounded)
+        """What a call gives, on a thread. Raises what it raises, `Busy` and `DeadlinePassed`.
+
+        What is not `bounded` (it writes, or puts another generation live) may take any time, on threads for that alone.
+        """
+        work = self.work if bounded else self.writing
+        return await work.on_thread(lambda: call(self.db), bounded=bounded)
 
     async def collection(self, name: str, call: Callable[[Collection], _T], *, bounded: bool = True) -> _T:
         """What a call on a collection gives. Raises `UnknownCollection` besides."""

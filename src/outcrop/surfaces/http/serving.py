@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 from granian.constants import Interfaces
+from granian.http import HTTP1Settings, HTTP2Settings
 from granian.log import LogLevels
 from granian.server import Server
 from litestar import Litestar
@@ -25,6 +26,8 @@ from outcrop.surfaces.http.served import Limits
 
 _KILL_SECONDS = 60
 _BACKLOG = 1024
+_HEAD_BYTES_MAX = 131_072  # what the library holds of a request before the application sees it
+_STREAMS_MAX = 64  # of one HTTP/2 connection, at once
 
 
 class Serving(msgspec.Struct, frozen=True):
@@ -70,6 +73,8 @@ def _serve(serving: Serving, ready: Callable[[], None]) -> None:
         workers=1 + serving.readers,
         websockets=False,
         backlog=_BACKLOG,
+        http1_settings=HTTP1Settings(max_buffer_size=_HEAD_BYTES_MAX),
+        http2_settings=HTTP2Settings(max_headers_size=_HEAD_BYTES_MAX, max_concurrent_streams=_STREAMS_MAX),
         log_level=LogLevels.warning,
         respawn_failed_workers=True,
         workers_kill_timeout=_KILL_SECONDS,
@@ -82,10 +87,12 @@ def _serve(serving: Serving, ready: Callable[[], None]) -> None:
 
 def _application(serving: Serving) -> Litestar:
     """What each of the processes runs."""
+    is_local = is_loopback(serving.host)
     return application(
         serving.opened,
         serving.limits,
         with_keys=serving.with_keys,
-        is_local=is_loopback(serving.host),
+        needs_keys=not is_local,
+        is_local=is_local,
         agents_write=serving.agents_write,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from outcrop.surfaces.http.problems import Busy, DeadlinePassed
@@ -34,9 +34,21 @@ class Work:
     async def on_thread(self, call: Callable[[], _T], *, bounded: bool = True) -> _T:
         """What a call gives that blocks. Without `bounded` it may take any time.
 
-        Raises what it raises, `Busy` (it was not begun) and `DeadlinePassed` (it goes on).
+        Raises what it raises, `Busy` (it was not begun) and `DeadlinePassed` (it goes on, if it was begun). What is bounded and
+        still waits for a thread when nobody waits for it any more is not begun.
         """
-        return await self.done(lambda: asyncio.get_running_loop().run_in_executor(self.pool, call), bounded=bounded)
+        begun: list[Future[_T]] = []
+
+        def begin() -> Awaitable[_T]:
+            begun.append(self.pool.submit(call))
+            return asyncio.wrap_future(begun[0])
+
+        try:
+            return await self.done(begin, bounded=bounded)
+        except (DeadlinePassed, asyncio.CancelledError):
+            if bounded and begun:
+                begun[0].cancel()
+            raise
 
     async def done(self, begin: Callable[[], Awaitable[_T]], *, bounded: bool = True) -> _T:
         """As `on_thread`, of what waits for threads by itself."""
