@@ -14,7 +14,7 @@ MVP_PART := tests/test_without_lancedb.py tests/test_search.py tests/test_config
 # The peers that Outcrop is compared with, apart from everything else: some pin what others need newer.
 BENCH_VENV := .venv-bench
 BENCH_READY := $(BENCH_VENV)/.ready
-BENCH_EXTRAS := static,zstd,arrow,lancedb,eval
+BENCH_EXTRAS := static,zstd,arrow,lancedb,eval,server
 BENCH := $(BENCH_VENV)/bin/python -m benchmarks
 
 .DEFAULT_GOAL := help

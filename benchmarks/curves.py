@@ -63,9 +63,10 @@ def _curves(chosen: Settings, corpus: Path, query_count: int) -> dict[str, Curve
 def _ready(one: Entry, corpus: Path, folder: Path) -> PeerProcess | None:
     """The process with its index built and open; None where the peer cannot."""
     print(f"  building {one.name} ...", file=sys.stderr, flush=True)
-    place = folder / one.name.replace(" ", "-")
+    place = folder / one.name.partition(",")[0].replace(" ", "-")  # one index, however many candidates it is asked for
     try:
-        measuring.built(one, corpus, place)
+        if not place.exists():
+            measuring.built(one, corpus, place)
         process = PeerProcess(one.name, corpus, place)
         process.ask("open", mode=VECTOR, depth=K, effort=one.efforts[0] if one.efforts else 0)
     except PeerFailed as error:

@@ -60,7 +60,7 @@ def measure(chosen: Settings) -> Result:
     """The result: a row for each way to ask."""
     texts = queries(chosen, 60 if chosen.quick else _COUNT)
     db, collection = open_cached(chosen, min(COUNT_MAX, chosen.limit))
-    with db, _server(db.path) as port:
+    with db, server(db.path) as port:
         rows = _alone(collection, port, texts, chosen.seed)
         plain = rows[0][1]
         load = {f"HTTP, {PER_SECOND} a second": _loaded(chosen, port, texts, 32, per_second=PER_SECOND)}
@@ -163,25 +163,38 @@ def _asked(connection: http.client.HTTPConnection, text: str) -> int:
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[int]:
+def server(folder: Path) -> Iterator[int]:
     """A server of the database, in a process of its own; its port."""
+    port = free_port()
+    command = [sys.executable, "-m", "outcrop", "serve", str(folder), "--port", str(port), "--no-query-log"]
+    with started(command, port, "/livez", env={**os.environ, "PYTHONPATH": str(ROOT / "src")}):
+        yield port
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "outcrop", "serve", str(folder), "--port", str(port)]
-    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT / "src")}) as process:
+        found: int = free.getsockname()[1]
+    return found
+
+
+@contextmanager
+def started(command: Sequence[str], port: int, path: str, **options: Any) -> Iterator[None]:
+    """A program that serves, from its first answer on; it is told to end afterwards."""
+    with subprocess.Popen(command, cwd=ROOT, **options) as process:
         try:
-            while process.poll() is None and not _answers(port):
+            while process.poll() is None and not _answers(port, path):
                 time.sleep(0.05)
-            yield port
+            yield
         finally:
             process.send_signal(signal.SIGTERM)
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, path: str) -> bool:
     try:
         connection = http.client.HTTPConnection("127.0.0.1", port)
-        connection.request("GET", "/livez")
+        connection.request("GET", path)
         return connection.getresponse().status == http.client.OK
     except OSError:
         return False

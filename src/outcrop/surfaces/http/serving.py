@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import multiprocessing
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -88,7 +91,7 @@ def _serve(serving: Serving, ready: Callable[[], None]) -> None:
 def _application(serving: Serving) -> Litestar:
     """What each of the processes runs."""
     is_local = is_loopback(serving.host)
-    return application(
+    app = application(
         serving.opened,
         serving.limits,
         with_keys=serving.with_keys,
@@ -96,3 +99,17 @@ def _application(serving: Serving) -> Litestar:
         is_local=is_local,
         agents_write=serving.agents_write,
     )
+    app.on_shutdown.append(_leave_without_finalizing)
+    return app
+
+
+def _leave_without_finalizing() -> None:
+    """Everything is closed. A thread of the server that wants the interpreter while it is taken down would abort the process."""
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
