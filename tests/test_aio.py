@@ -22,7 +22,7 @@ from outcrop.embedding.hashing import HashingEmbedder
 from outcrop.errors import BuildCancelled, DuplicateDocument, InvalidQuery, UnknownCollection
 
 WORDS = ("slate", "basalt", "granite", "chalk", "shale")
-PROPERTIES = {"uuid", "closed", "path", "mode", "running", "config"}
+PROPERTIES = {"uuid", "closed", "path", "mode", "running", "config", "read_only"}
 Use = Callable[[AsyncCollection], Coroutine[Any, Any, None]]
 
 

@@ -247,6 +247,11 @@ class AsyncDatabase:
         """As `Database.config`."""
         return self.sync.config
 
+    @property
+    def read_only(self) -> bool:
+        """As `Database.read_only`."""
+        return self.sync.read_only
+
     collections = _awaited(Database.collections)
     create_collection = _opened(Database.create_collection)
     collection = _opened(Database.collection)

@@ -132,6 +132,11 @@ class Database:
         """The configuration in effect."""
         return self._shared.config
 
+    @property
+    def read_only(self) -> bool:
+        """Whether it was opened to be read only."""
+        return self._shared.read_only
+
     def collections(self) -> list[str]:
         """The names of the collections, sorted."""
         self._check_open()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -82,8 +85,8 @@ def served(folder: Path, *options: str) -> Iterator[httpx.Client]:
 @pytest.fixture
 def server(folder: Path) -> Iterator[Callable[..., httpx.Client]]:
     """Starts the command `serve` on that database, and gives a client of it. All of them are stopped at the end."""
-    with ExitStack() as closing:
-        yield lambda *options: closing.enter_context(served(folder, *options))
+    with ExitStack() as servers:
+        yield lambda *options: servers.enter_context(served(folder, *options))
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +94,46 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A client of one server for all tests of a file; they leave the rocks as they are."""
     with served(made(tmp_path_factory.mktemp("running") / "kb")) as client:
         yield client
+
+
+class SlowEmbedder:
+    """An embedding server of one's own: `asked` is set by the first real request, and none is answered before `go_on` is set."""
+
+    spec = "openai:slow?dimensions=4"
+
+    def __init__(self) -> None:
+        self.asked, self.go_on = threading.Event(), threading.Event()
+        outer = self
+
+        class Answering(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                texts = json.loads(self.rfile.read(int(self.headers["content-length"])))["input"]
+                if texts != ["outcrop"]:  # which is how the embedder finds out what the server takes
+                    outer.asked.set()
+                    outer.go_on.wait(60)
+                vectors = [[1.0, len(text) % 7, len(text) % 5, len(text) % 3] for text in texts]
+                found = [{"index": place, "embedding": vector} for place, vector in enumerate(vectors)]
+                content = json.dumps({"data": found}).encode()
+                self.send_response(200)
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: object) -> None: ...
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.go_on.set()
+        self.http.shutdown()
+        self.http.server_close()
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowEmbedder]:
+    """An embedder that waits, for servers that are started after it. Batches are small, so that much of a build comes after."""
+    with closing(SlowEmbedder()) as embedder:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{embedder.http.server_address[1]}")
+        monkeypatch.setenv("OUTCROP_BATCH_DOCUMENTS", "10")
+        yield embedder

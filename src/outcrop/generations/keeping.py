@@ -22,6 +22,7 @@ from outcrop.generations import catalog, leases, manifest, pointer
 from outcrop.generations.journal import Journal, Promotion
 from outcrop.generations.layout import (
     ACTIVE,
+    BUILDS,
     COLLECTION_FILE,
     GENERATIONS,
     JOURNAL_FILE,
@@ -41,7 +42,9 @@ Kind = Literal["generation", "build", "leftover", "unknown"]
 _SECONDS_PER_DAY = 86_400.0
 _LEFTOVER_SECONDS_MIN = 3600.0  # younger ones may be in use: whoever makes a temporary file renames it at once
 _JOURNAL_FILES = (JOURNAL_FILE, f"{JOURNAL_FILE}-wal", f"{JOURNAL_FILE}-shm")
-_OURS = frozenset({COLLECTION_FILE, *_JOURNAL_FILES, ACTIVE, GENERATIONS, QUERIES, "build.lock", "writer.lock", "writer.queue"})
+_OURS = frozenset(
+    {COLLECTION_FILE, *_JOURNAL_FILES, ACTIVE, GENERATIONS, QUERIES, BUILDS, "build.lock", "writer.lock", "writer.queue"}
+)
 _TEMPORARY = re.compile(rf"\.({ACTIVE}|{re.escape(COLLECTION_FILE)}|{re.escape(MANIFEST)}|{QUARANTINED}|{REFUSED})-[0-9a-f]{{8}}")
 _COLLECTION_LEFTOVER = re.compile(r"\.[a-z0-9][a-z0-9_-]{0,63}-[0-9a-f]{8}")
 

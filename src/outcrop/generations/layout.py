@@ -15,6 +15,7 @@ JOURNAL_FILE = "journal.sqlite"
 ACTIVE = "active"
 GENERATIONS = "generations"
 QUERIES = "queries"
+BUILDS = "builds"
 MANIFEST = "manifest.json"
 QUARANTINED = "quarantined"
 REFUSED = "refused"
@@ -54,6 +55,11 @@ class CollectionFolder(msgspec.Struct, frozen=True):
     def active(self) -> Path:
         """The pointer to the active generation."""
         return self.path / ACTIVE
+
+    @property
+    def builds(self) -> Path:
+        """What a server notes of the builds that it runs. Nothing here depends on it."""
+        return self.path / BUILDS
 
     @property
     def build_lock(self) -> Path:

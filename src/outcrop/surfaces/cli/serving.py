@@ -28,6 +28,10 @@ def serve(
     mcp_allow_write: Annotated[bool, typer.Option("--mcp-allow-write", help="Let agents write too, whose key may.")] = False,
     certificate: Annotated[Path | None, typer.Option(help="A file with the certificate for TLS.", show_default=False)] = None,
     key: Annotated[Path | None, typer.Option(help="A file with the certificate's key.", show_default=False)] = None,
+    source_folder: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder whose files clients may have built. Give it again for another.", show_default=False),
+    ] = None,
     no_keys: Annotated[bool, typer.Option("--no-keys", help="Let everyone in who reaches the address, without a key.")] = False,
     no_query_log: Annotated[
         bool, typer.Option("--no-query-log", help="Keep no log of what is searched for (see outcrop insights).")
@@ -52,10 +56,15 @@ def serve(
                 " or say --no-keys if you mean it"
             )
         note(f"warning: everyone who reaches {host}:{port} can read and write", style="bold yellow")
+    folders = [] if source_folder is None else source_folder
+    for one in folders:
+        if not one.is_dir():
+            raise WrongUsage(f"--source-folder: there is no folder {one}")
     if mcp_allow_write and read_only:
         raise WrongUsage("--mcp-allow-write and --read-only contradict each other")
     serving = {"host": host, "port": port, "read_only": read_only, "readers": readers, "with_keys": not no_keys}
     serving |= {"agents_write": mcp_allow_write, "query_log": not no_query_log}
+    serving |= {"source_folders": tuple(str(one.absolute()) for one in folders)}
     _serve(call, folder, serving, tls=(certificate, key))
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from http import HTTPStatus
 from typing import Any
@@ -23,6 +24,8 @@ from outcrop.errors import OutcropError, UnknownCollection
 from outcrop.surfaces.http import collections, documents, health, problems, searching
 from outcrop.surfaces.http.access import guard, is_limited
 from outcrop.surfaces.http.border import border, method_of, request_id
+from outcrop.surfaces.http.builds import routes as builds
+from outcrop.surfaces.http.builds.running import Builds
 from outcrop.surfaces.http.metrics import FOLDER_VARIABLE, Metrics
 from outcrop.surfaces.http.served import Bodies, Limits, Served
 from outcrop.surfaces.http.working import Work
@@ -32,7 +35,8 @@ _log = logging.getLogger("outcrop.http")
 _METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 )  # any other is counted as one: a client may invent them
-_ROUTES = (*health.ROUTES, *collections.ROUTES, *searching.ROUTES, *documents.ROUTES)
+_ROUTES = (*health.ROUTES, *collections.ROUTES, *searching.ROUTES, *documents.ROUTES, *builds.ROUTES)
+_JUDGING_WAIT_MAX = 8
 _HAS_MCP = importlib.util.find_spec("mcp") is not None
 _OPENAPI = OpenAPIConfig(title="Outcrop", version=outcrop.__version__, render_plugins=[JsonRenderPlugin()])
 
@@ -45,12 +49,13 @@ def application(
     needs_keys: bool = False,
     is_local: bool = False,
     agents_write: bool = False,
+    source_folders: Sequence[str] = (),
 ) -> Litestar:
     """An ASGI application that opens a database when it starts, serves it, and closes it when everything let in is finished.
 
     `with_keys` asks for a key as soon as the database has any, with `needs_keys` also when it has none; without it nobody is asked.
     `is_local` refuses, where no key is wanted, requests to another host's name: a page in a browser may have had it lead here.
-    `agents_write` offers the tools of MCP that write.
+    `agents_write` offers the tools of MCP that write. Builds may read what lies in the `source_folders`.
     """
 
     @asynccontextmanager
@@ -58,24 +63,25 @@ def application(
         work = Work(threads=limits.threads, waiting_max=limits.waiting_max, seconds_max=limits.seconds_max)
         writing = Work(threads=limits.writing_threads, waiting_max=limits.waiting_max, seconds_max=limits.seconds_max)
         uploads = Work(threads=limits.uploads_max, waiting_max=0, seconds_max=limits.seconds_max)
+        judging = Work(threads=limits.judging_max, waiting_max=_JUDGING_WAIT_MAX, seconds_max=limits.seconds_max)
         with closing(opening()) as db:
-            keys = Keys(db.path, always_wanted=needs_keys) if with_keys else None
-            metrics = Metrics(shared=FOLDER_VARIABLE in os.environ)
             app.state.served = Served(
                 db=db,
                 work=work,
                 writing=writing,
                 uploads=uploads,
+                judging=judging,
+                builds=Builds(source_folders),
                 bodies=Bodies(limits.bodies_bytes_max),
                 limits=limits,
-                keys=keys,
+                keys=Keys(db.path, always_wanted=needs_keys) if with_keys else None,
                 is_local=is_local,
                 agents_write=agents_write,
-                metrics=metrics,
+                metrics=Metrics(shared=FOLDER_VARIABLE in os.environ),
             )
-            async with _agents(app):
+            async with _agents(app), _builds(app.state.served.builds):
                 yield
-            for one in (uploads, writing, work):
+            for one in (uploads, judging, writing, work):
                 await one.finish()
 
     app = Litestar(
@@ -102,6 +108,14 @@ def _agents_routes() -> tuple[ASGIRouteHandler, ...]:
     from outcrop.surfaces.http.agents import mcp
 
     return (mcp,)
+
+
+@asynccontextmanager
+async def _builds(found: Builds) -> AsyncIterator[None]:
+    """Run builds meanwhile."""
+    with found.stopping_on_signals():
+        yield
+    await asyncio.to_thread(found.finish)
 
 
 @asynccontextmanager

@@ -10,7 +10,9 @@ import msgspec
 from litestar import Request
 from litestar.exceptions import InternalServerException
 
-from outcrop import Fusion
+from outcrop import Fusion, Gate
+from outcrop.index_values import IndexKind, OptimizeFor
+from outcrop.judging.gate import VANISHED_SHARE_MAX
 from outcrop.model import SearchMode
 from outcrop.surfaces.http.border import held
 from outcrop.surfaces.http.problems import BadRequest, DeadlinePassed, TooLarge, Unsupported
@@ -19,6 +21,7 @@ from outcrop.surfaces.http.served import served
 _K_MAX = 1000
 _QUERIES_MAX = 1000
 _IDS_MAX = 10_000
+_COMPARED_MAX = 100
 _TOO_LARGE = "the body is larger than {} bytes; send documents as application/x-ndjson, which may be of any length"
 _JSON = "application/json"
 _DIGITS_MAX = 18  # of a length; Python converts no number of thousands of digits
@@ -110,10 +113,84 @@ class DeleteBody(msgspec.Struct, forbid_unknown_fields=True):
     where: str | dict[str, Any] | None = None
 
 
+class QueryBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A query to judge by: a line of a `golden.jsonl`. Without `relevant` (document ids with their grades) it is unjudged."""
+
+    query: str
+    relevant: dict[str, int] | None = None
+    id: str | None = None
+
+
+Queries = Annotated[list[str | QueryBody], msgspec.Meta(min_length=1, max_length=_QUERIES_MAX)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class GateBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """What a generation must show before it goes live; see `outcrop.Gate`. What is not given is not asked."""
+
+    documents_min: Count | None = None
+    chunks_min: Count | None = None
+    required_ids: Annotated[list[str], msgspec.Meta(max_length=_IDS_MAX)] = []
+    vanished_share_max: Share = VANISHED_SHARE_MAX
+    queries: Queries | None = None
+    ndcg_drop: Share | None = None
+    overlap_min: Share | None = None
+    recall_min: Share | None = None
+    latency_p95_ratio_max: Annotated[float, msgspec.Meta(gt=0)] | None = None
+
+    def gate(self) -> Gate:
+        """The gate. Raises what `Gate` raises."""
+        given: dict[str, Any] = msgspec.to_builtins(self)
+        return Gate(**given)
+
+
 class PromoteBody(msgspec.Struct, forbid_unknown_fields=True):
-    """A promotion. `force` puts a generation live that a gate or a state would refuse."""
+    """A promotion, if the gate lets it. `force` puts the generation live whatever the gate says, and the history shows that."""
 
     force: bool = False
+    gate: GateBody | None = None
+
+
+class CompareBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Two generations to compare, with `queries` also by the best `k` documents of their answers."""
+
+    a: int
+    b: int
+    queries: Queries | None = None
+    k: Annotated[int, msgspec.Meta(ge=1, le=_COMPARED_MAX)] = 10
+
+    def asked(self) -> list[str | dict[str, Any]] | None:
+        """The queries, as `Collection.compare` takes them."""
+        found: list[str | dict[str, Any]] | None = msgspec.to_builtins(self.queries)
+        return found
+
+
+class BuildBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A build; see `Collection.build`. What is not given stays as the active generation has it.
+
+    `source` is a path in the folders that the server may read; without one it is the active generation's own documents, or what is
+    sent. `resume` goes on from what interrupted builds prepared. `promote` puts it live when it is ready, if the `gate` lets it.
+    """
+
+    source: str | None = None
+    embedder: str | None = None
+    chunker: str | None = None
+    analyzer: str | None = None
+    index: IndexKind | None = None
+    target_recall: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    optimize_for: OptimizeFor | None = None
+    engine: str | None = None
+    keep_writes: bool = False
+    on_error: Literal["stop", "skip"] = "stop"
+    resume: bool = True
+    promote: bool = False
+    gate: GateBody | None = None
+
+    def options(self) -> dict[str, Any]:
+        """As `Collection.build` takes them, but for the source and the promotion."""
+        values = {name: getattr(self, name) for name in self.__struct_fields__ if name not in ("source", "promote", "gate")}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class RollbackBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -141,6 +218,17 @@ async def read(request: Request[Any, Any, Any], kind: type[_Body], *, empty: _Bo
         raise BadRequest("the body is nested too deep") from error
     except (msgspec.DecodeError, UnicodeError) as error:
         raise BadRequest(f"the body is not JSON: {error}") from error
+
+
+def in_query(request: Request[Any, Any, Any], kind: type[_Body]) -> _Body:
+    """The options that stand in the address, because the body is something else; `gate` as JSON. Raises `BadRequest`."""
+    values: dict[str, Any] = dict(request.query_params.multi_items())
+    try:
+        if "gate" in values:
+            values["gate"] = msgspec.json.decode(values["gate"])
+        return msgspec.convert(values, kind, strict=False)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BadRequest(f"the options in the address do not fit: {error}") from error
 
 
 def kind_of(request: Request[Any, Any, Any]) -> str:

@@ -7,15 +7,16 @@ from typing import Any
 from litestar import Request, Response, delete, get, post
 from litestar.params import FromPath
 
-from outcrop import GenerationInfo, RollbackPlan, Stats
+from outcrop import Collection, Comparison, GenerationInfo, RollbackPlan, Stats
 from outcrop.surfaces.http import replies
 from outcrop.surfaces.http.access import ADMIN, ANYWHERE, READ, visible
-from outcrop.surfaces.http.bodies import CollectionBody, PromoteBody, RollbackBody, read
+from outcrop.surfaces.http.bodies import CollectionBody, CompareBody, PromoteBody, RollbackBody, read
 from outcrop.surfaces.http.describing import described
 from outcrop.surfaces.http.served import served
 
 _ALL = "/v1/collections"
 _ONE = "/v1/collections/{name:str}"
+_GATED = {"gate": {"documents_min": 1000, "overlap_min": 0.5, "queries": ["vitamin D", "asthma in children"]}}
 
 
 @get(_ALL, opt=READ | ANYWHERE | described(replies.Names), summary="The collections", tags=["collections"])
@@ -72,18 +73,43 @@ async def history(request: Request[Any, Any, Any], name: FromPath[str]) -> Respo
 
 @post(
     f"{_ONE}/generations/{{generation:int}}/promote",
-    opt=ADMIN | described(GenerationInfo, PromoteBody, optional=True),
+    opt=ADMIN | described(GenerationInfo, PromoteBody, example=_GATED, optional=True),
     status_code=200,
     summary="Put a generation live",
     tags=["generations"],
 )
 async def promote(request: Request[Any, Any, Any], name: FromPath[str], generation: FromPath[int]) -> Response[Any]:
-    """In one step, with every write that came meanwhile in it."""
+    """In one step, with every write that came meanwhile in it, if the gate lets it.
+
+    Without a gate it is asked whether more than a tenth of the documents would vanish. A refusal (409) has the gate's `report`. A
+    gate with queries may take a minute: the request waits for it.
+    """
     body = await read(request, PromoteBody, empty=PromoteBody())
-    made = await served(request).collection(
-        name, lambda collection: collection.promote(generation, force=body.force), bounded=False
-    )
+
+    def promoted(collection: Collection) -> GenerationInfo:
+        gate = None if body.gate is None else body.gate.gate()
+        return collection.promote(generation, gate=gate, force=body.force)
+
+    made = await served(request).judged(name, promoted)
     return replies.json(made, headers={"Outcrop-Generation": str(made.number)})
+
+
+@post(
+    f"{_ONE}/compare",
+    opt=ADMIN | described(Comparison, CompareBody, example={"a": 1, "b": 1, "queries": ["vitamin D"]}),
+    status_code=200,
+    summary="What would change with another generation",
+    tags=["generations"],
+)
+async def compare(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
+    """If `b` served instead of `a`: documents, recipes, sizes; with queries also the answers, how good they are, and latency.
+
+    With queries it may take a minute: the request waits for it.
+    """
+    body = await read(request, CompareBody)
+    return replies.json(
+        await served(request).judged(name, lambda collection: collection.compare(body.a, body.b, body.asked(), k=body.k))
+    )
 
 
 @post(
@@ -104,4 +130,4 @@ async def rollback(request: Request[Any, Any, Any], name: FromPath[str]) -> Resp
     return replies.json(found)
 
 
-ROUTES = (list_collections, create_collection, stats, drop_collection, generations, history, promote, rollback)
+ROUTES = (list_collections, create_collection, stats, drop_collection, generations, history, promote, compare, rollback)

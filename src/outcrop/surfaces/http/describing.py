@@ -109,11 +109,5 @@ def _responses(handler: HTTPRouteHandler, one: Described, of_kind: dict[int, Any
     problems: dict[str, Any] = {}
     for row in PROBLEMS:
         problems.setdefault(str(row.status), {"description": row.title, **problem})
-    return (
-        {status: answer, "304": {"description": "Not modified"}, **problems}
-        if "GET" in handler.http_methods
-        else {
-            status: answer,
-            **problems,
-        }
-    )
+    unchanged = {"304": {"description": "Not modified"}} if "GET" in handler.http_methods else {}
+    return {status: answer, **unchanged, **{other: about for other, about in problems.items() if other != status}}

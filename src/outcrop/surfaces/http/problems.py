@@ -50,6 +50,18 @@ class Unsupported(Exception):
     """A request's body is of a kind that is not taken here."""
 
 
+class BuildRunning(Exception):
+    """A collection is being built, and one build at a time is. `build` is the id of that one, if this server began it."""
+
+    def __init__(self, message: str, *, build: str | None = None) -> None:
+        super().__init__(message)
+        self.build = build
+
+
+class Interrupted(Exception):
+    """A build was cut short: its process was killed, or its server ended."""
+
+
 class Problem(NamedTuple):
     """A row of the table: a name, a status, and the errors that it stands for. A subclass in another row goes by its own row.
 
@@ -83,6 +95,7 @@ PROBLEMS: tuple[Problem, ...] = (
     Problem("illegal-state", 409, "Not possible in the state in which the collection is", (errors.IllegalState,)),
     Problem("no-active-generation", 409, "The collection has no active generation", (errors.NoActiveGeneration,)),
     Problem("gate-failed", 409, "A gate refused the promotion; searches are as they were", (errors.GateFailed,)),
+    Problem("build-running", 409, "The collection is being built; one build at a time is", (BuildRunning,)),
     Problem("embedder-mismatch", 409, "The embedder is not the one that the generation was built with", (errors.EmbedderMismatch,)),
     Problem("too-large", 413, "The body is larger than the server takes", (TooLarge,)),
     Problem("address-too-long", 414, "The address is longer than the server takes"),
@@ -96,6 +109,7 @@ PROBLEMS: tuple[Problem, ...] = (
     Problem("catch-up-failed", 503, "Writes come faster than the generation catches up", (errors.CatchUpFailed,), retry_seconds=10),
     Problem("engine-unavailable", 503, "The engine does not work now", (errors.EngineUnavailable,), retry_seconds=10),
     Problem("embedding-failed", 503, "The embedder failed", (errors.EmbeddingFailed, errors.EmbedderGone), retry_seconds=10),
+    Problem("build-interrupted", 503, "The build was cut short; begun again, it goes on", (Interrupted,), retry_seconds=1),
     Problem("closing", 503, "The server is shutting down", (errors.Closed,), retry_seconds=1),
     Problem("deadline-passed", 504, "The request took longer than it may; what it began goes on", (DeadlinePassed,)),
     Problem("storage-failed", 507, "The server cannot read or write its disk", (errors.StorageFailed,), told=False),
@@ -152,6 +166,8 @@ def body_of(error: BaseException, request_id: str, *, folder: str) -> bytes:
         return body(row, f"{row.title}. The server's log tells more, under this request's id.", request_id)
     values = error.values if isinstance(error, errors.OutcropError) else {}
     told = {name: _without(values[name], folder) for name in _TOLD if isinstance(values.get(name), str | int | tuple | list)}
+    if isinstance(error, BuildRunning):
+        told["build"] = error.build
     if isinstance(error, errors.GateFailed):
         told["report"] = msgspec.to_builtins(values.get("report"), enc_hook=str)
     return body(row, _without(str(error), folder), request_id, told)

@@ -9,6 +9,7 @@ import msgspec
 from litestar import Request
 
 from outcrop import Collection, Database
+from outcrop.surfaces.http.builds.running import Builds
 from outcrop.surfaces.http.metrics import Metrics
 from outcrop.surfaces.http.problems import Busy
 from outcrop.surfaces.http.working import Work
@@ -23,7 +24,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     `threads` work at once, `waiting_max` more requests wait, each for at most `seconds_max`. What writes has `writing_threads` of
     its own, with as many waiting: when all wait for a lock, searches go on. `uploads_max` streams are written at
     once, on threads of their own; one that sends nothing for `idle_seconds_max` is given up. A body has at most `body_bytes_max`,
-    all that are being read together `bodies_bytes_max`.
+    all that are being read together `bodies_bytes_max`. `judging_max` gates and comparisons run at once, on
+    threads of their own. What is sent to be built has at most `upload_bytes_max`.
     """
 
     threads: int = 8
@@ -32,6 +34,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     seconds_max: float = 30.0
     uploads_max: int = 4
     idle_seconds_max: float = 60.0
+    judging_max: int = 2
+    upload_bytes_max: int = 20_000_000_000
     body_bytes_max: int = 16_000_000
     bodies_bytes_max: int = 256_000_000
 
@@ -64,6 +68,8 @@ class Served(msgspec.Struct, frozen=True, eq=False):
     work: Work
     writing: Work
     uploads: Work
+    judging: Work
+    builds: Builds
     bodies: Bodies
     limits: Limits
     keys: Keys | None
@@ -82,6 +88,10 @@ class Served(msgspec.Struct, frozen=True, eq=False):
     async def collection(self, name: str, call: Callable[[Collection], _T], *, bounded: bool = True) -> _T:
         """What a call on a collection gives. Raises `UnknownCollection` besides."""
         return await self.database(lambda db: call(db.collection(name)), bounded=bounded)
+
+    async def judged(self, name: str, call: Callable[[Collection], _T]) -> _T:
+        """What a call on a collection gives that searches much and may take a minute. Raises what it raises, and `Busy`."""
+        return await self.judging.on_thread(lambda: call(self.db.collection(name)), bounded=False)
 
 
 def served(request: Request[Any, Any, Any]) -> Served:

@@ -34,7 +34,10 @@ _STREAMS_MAX = 64  # of one HTTP/2 connection, at once
 
 
 class Serving(msgspec.Struct, frozen=True):
-    """What is served and where; `readers` more processes answer beside the first. `certificate` and `key` are files for TLS."""
+    """What is served and where; `readers` more processes answer beside the first. `certificate` and `key` are files for TLS.
+
+    Builds may read what lies in the `source_folders`.
+    """
 
     path: str
     host: str
@@ -48,6 +51,7 @@ class Serving(msgspec.Struct, frozen=True):
     certificate: str | None = None
     key: str | None = None
     query_log: bool = True
+    source_folders: tuple[str, ...] = ()
 
     def opened(self) -> Database:
         """The database. Its searches are logged, unless `query_log` is off or the file or the environment says otherwise."""
@@ -98,6 +102,7 @@ def _application(serving: Serving) -> Litestar:
         needs_keys=not is_local,
         is_local=is_local,
         agents_write=serving.agents_write,
+        source_folders=serving.source_folders,
     )
     app.on_shutdown.append(_leave_without_finalizing)
     return app
