@@ -21,6 +21,7 @@ from outcrop.filters import Filter
 from outcrop.generations.collecting import GcReport
 from outcrop.index_values import IndexChoice, IndexSpec, LiveRecall, RecallGoal, RecallPoint
 from outcrop.ingest import BadRecord, Chunker, Piece, Progress, ProgressSink
+from outcrop.insights import Advice, Insights
 from outcrop.judging import Comparison, Gate, GateCheck, GateContext, GateReport
 from outcrop.log_values import QueryLogStats
 from outcrop.memory import CacheStats
@@ -51,6 +52,7 @@ from outcrop.writes.streaming import BulkResult, WrittenBatch
 __version__ = "0.1.0"
 
 __all__ = [
+    "Advice",
     "Availability",
     "BadRecord",
     "BulkResult",
@@ -82,6 +84,7 @@ __all__ = [
     "Hits",
     "IndexChoice",
     "IndexSpec",
+    "Insights",
     "LegExplanation",
     "LiveRecall",
     "OptimizeReport",

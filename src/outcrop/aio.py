@@ -174,6 +174,7 @@ class AsyncCollection:
     generations = _awaited(Collection.generations)
     damaged = _awaited(Collection.damaged)
     stats = _awaited(Collection.stats)
+    insights = _awaited(Collection.insights)
     forget_queries = _awaited(Collection.forget_queries)
     use = _awaited(Collection.use)
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from outcrop import filters
+from outcrop import filters, insights
 from outcrop.builds import building, gating, maintenance, promotion, quarantine, standing
 from outcrop.builds.builder import OnError
 from outcrop.builds.building import Wanted
@@ -37,7 +37,7 @@ from outcrop.generations.layout import CollectionFolder, GenerationName
 from outcrop.generations.record import CollectionRecord
 from outcrop.index_values import IndexKind, IndexSpec, OptimizeFor
 from outcrop.ingest import BadRecord, Chunker, ProgressSink, SourceLike, open_source
-from outcrop.insights import QueryLog, segments
+from outcrop.insights import Insights, QueryLog
 from outcrop.judging import Comparison, Gate, QueriesLike, compare, queries_of
 from outcrop.memory import MemoryBudget, arrow_bytes
 from outcrop.model import Document, GenerationInfo, HistoryEntry, RollbackPlan, Stats, WriteResult
@@ -512,10 +512,21 @@ class Collection:
             query_log=self._queries.stats(),
         )
 
+    def insights(self, days: float = 7.0) -> Insights:
+        """What the query log of the last `days` tells: what is slow, frequent, finds nothing, and what to change.
+
+        It is empty unless searches are logged (`Config.query_log_share`). Raises `InvalidInput`, `StorageFailed`.
+        """
+        self._check_open()
+        self._queries.flush()
+        facts = insights.facts_of(self.stats(), self._shared.config)
+        return insights.read(self._folder.queries, days, facts, logging=self._queries.idle_because)
+
     def forget_queries(self) -> int:
         """Remove the query log, and say how many bytes it had. Raises `StorageFailed`."""
         self._check_open(writes=True)
-        return segments.forget(self._folder.queries)
+        self._queries.flush()
+        return insights.forget(self._folder.queries)
 
     def close(self) -> None:
         """Release the open generations; searches that are running, and upkeep, end first. Idempotent."""

@@ -347,7 +347,8 @@ class Stats(msgspec.Struct, frozen=True):
     `query_cache` and `query_embeddings` say how the caches do, or are None where they are off; `memory` says how many bytes of
     `memory_budget` each owner holds now. Both are the database's, for all its collections. Besides, `memory["arrow"]` is what
     PyArrow's default pool holds in this process, whoever uses it; it is absent where PyArrow is not loaded. `query_log` is None
-    where no searches are logged.
+    where no searches are logged. A filter by one of `fields_without_column` may read more than it selects
+    (LanceDB, beyond 200 fields).
     """
 
     collection: str
@@ -373,6 +374,7 @@ class Stats(msgspec.Struct, frozen=True):
     query_embeddings: CacheStats | None = None
     memory: dict[str, int] = {}
     query_log: QueryLogStats | None = None
+    fields_without_column: tuple[str, ...] = ()
 
 
 def _set(value: msgspec.Struct, name: str, content: object) -> None:

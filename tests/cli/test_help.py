@@ -13,8 +13,8 @@ from outcrop.surfaces.cli.exit_codes import EXIT_CODES
 Cli = Callable[..., Result]
 
 COMMANDS = (
-    "build search upsert delete update-metadata generations promote rollback compare history optimize gc verify repair stats count"
-    " get collections drop eval mcp doctor demo"
+    "build search upsert delete update-metadata generations promote rollback compare history optimize gc verify repair stats"
+    " insights count get collections drop eval mcp doctor demo"
 ).split()
 
 

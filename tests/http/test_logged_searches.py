@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
+from litestar.testing import TestClient
 
+import outcrop
+from outcrop import Config, Insights
 from outcrop.generations.layout import CollectionFolder
 from outcrop.insights.segments import Reading, listed
+from outcrop.surfaces.http.app import application
+from outcrop.surfaces.http.served import Limits
 from outcrop.surfaces.http.serving import Serving
+from outcrop.surfaces.keys import Keys
+from tests.http.conftest import Client
 
 
 def _share(folder: Path, **options: object) -> float:
@@ -31,8 +39,43 @@ def test_a_server_logs_unless_it_is_told_not_to(folder: Path, monkeypatch: pytes
     assert _share(folder, query_log=False) == 0.0
 
 
+@pytest.fixture
+def logging_client(folder: Path) -> Iterator[Client]:
+    """The application on a database that logs."""
+    config = Config.mvp_only(background=False, query_log_share=1.0)
+    with TestClient(application(lambda: outcrop.open(folder, config=config), Limits())) as client:
+        yield client
+
+
+def test_insights_are_told_and_forgotten(logging_client: Client) -> None:
+    for query in ("slate", "slate", "basalt"):
+        logging_client.get(f"/v1/collections/rocks/search?q={query}")
+
+    found = logging_client.get("/v1/collections/rocks/insights", params={"days": 1})
+    assert found.status_code == 200
+    told = msgspec.convert(found.json(), Insights)
+    assert (told.searches, told.cached, told.zero_results) == (3, 1, 1)
+    assert logging_client.delete("/v1/collections/rocks/insights").status_code == 204
+    assert logging_client.get("/v1/collections/rocks/insights").json()["searches"] == 0
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "nan", "many", "1e9"])
+def test_days_that_are_none_are_refused(logging_client: Client, days: str) -> None:
+    refused = logging_client.get(f"/v1/collections/rocks/insights?days={days}")
+
+    assert refused.status_code == 400
+    assert "days" in refused.json()["detail"]
+
+
+def test_what_others_asked_is_for_admins(logging_client: Client, folder: Path) -> None:
+    keys = Keys(folder)
+    for scope, status in (("read", 403), ("write", 403), ("admin", 200)):
+        headers = {"authorization": f"Bearer {keys.create(scope, scope)}"}  # type: ignore[arg-type]
+        assert logging_client.get("/v1/collections/rocks/insights", headers=headers).status_code == status
+
+
 def test_the_processes_of_a_server_log_what_is_searched_for(server: Callable[..., httpx.Client], folder: Path) -> None:
-    client = server("--processes", "2")
+    client = server("--readers", "1")
     for number in range(20):
         client.post("/v1/collections/rocks/search", json={"query": f"slate {number}", "where": "hardness < 7"}, headers={"x": "y"})
     client.process.terminate()  # type: ignore[attr-defined]

@@ -46,4 +46,5 @@ def stats(stage: Stage, choice: Choice, answers: Answers) -> Stats:
         fallback_rate=answers.fallback_rate() if config.use_lancedb else None,
         fallbacks=answers.fallbacks() if config.use_lancedb else {},
         index_choice=None if held is None else held.choice,
+        fields_without_column=() if held is None else held.fields_without_column,
     )

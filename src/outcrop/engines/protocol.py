@@ -63,7 +63,7 @@ class IndexStats(msgspec.Struct, frozen=True):
     """What an index holds. Sizes are in bytes; `recall` is recall@10 against exact search, measured when it was sealed.
 
     `serving`, of an index in two engines, says how the first one does. `choice` says how the vector index was chosen, if that is
-    known.
+    known. Of `fields`, a filter by one of `fields_without_column` may read more than it selects.
     """
 
     chunk_count: int
@@ -74,6 +74,7 @@ class IndexStats(msgspec.Struct, frozen=True):
     fields: tuple[str, ...]
     serving: ServingStats | None = None
     choice: IndexChoice | None = None
+    fields_without_column: tuple[str, ...] = ()
 
 
 class IndexSnapshot(Protocol):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
 
-from outcrop.filters import And, Compare, Exists, Filter, In, Not, Or, fields, kind
+from outcrop.filters import And, Compare, Exists, Filter, In, Not, kind
 from outcrop.model import Degraded, SearchMode
 from outcrop.retrieval.hits import FoundBy, Hits, TookMs
 from outcrop.retrieval.request import Request
@@ -18,6 +17,7 @@ _SHAPE_CHARACTERS_MAX = 300
 _FIELDS_MAX, _FIELD_CHARACTERS_MAX = 20, 100
 _HASH_BYTES = 12
 _DIGITS = 3
+_ALL = 1.0
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,7 +55,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     cached: bool = False
     batch: bool = False
     degraded: str | None = None
-    share: float = 1.0
+    share: float = _ALL
 
 
 class Noted(NamedTuple):
@@ -113,8 +113,8 @@ def noted(at: float, request: Request, hits: Hits, *, batch: bool, share: float)
 
 def line_of(one: Noted, key: bytes | None) -> Line:
     """The line of a search; with a `key` the query in it is a hash by that key."""
-    where, took = one.where, one.took
-    by = one.found_by
+    took, by = one.took, one.found_by
+    filtered = _NO_FILTER if one.where is None else shape(one.where)
     return Line(
         at=round(one.at, _DIGITS),
         mode=one.mode,
@@ -129,9 +129,9 @@ def line_of(one: Noted, key: bytes | None) -> Line:
         k=one.k,
         offset=one.offset,
         candidates=one.candidates,
-        where=None if where is None else shape(where),
-        fields=() if where is None else _fields(where),
-        negated=where is not None and _negates(where),
+        where=None if one.where is None else filtered.text,
+        fields=filtered.fields,
+        negated=filtered.negated,
         embed_ms=_rounded(took.embed),
         lexical_ms=_rounded(took.lexical),
         vector_ms=_rounded(took.vector),
@@ -148,57 +148,53 @@ def line_of(one: Noted, key: bytes | None) -> Line:
         cached=one.cached,
         batch=one.batch,
         degraded=None if one.degraded is None else one.degraded.cause,
-        share=one.share,
+        share=min(_ALL, one.share),  # its default is left out, and what only equals it would not be
     )
 
 
-def shape(where: Filter) -> str:
-    """A filter without its values, of which only the type is told; alike parts are told once, in the order of their names.
+class Shape(msgspec.Struct):
+    """A filter without its values: what is told of it, the fields that it names, and whether it says somewhere what must not be."""
+
+    text: str = ""
+    fields: tuple[str, ...] = ()
+    negated: bool = False
+
+
+def shape(where: Filter) -> Shape:
+    """Of each value only the type is told; alike parts are told once, in the order of their names.
 
     >>> from outcrop.filters import parse
     >>> shape(parse("year >= 2015 AND lang IN ('en', 'de') AND NOT draft"))
-    'NOT draft = boolean AND lang IN (text) AND year >= number'
+    Shape(text='NOT draft = boolean AND lang IN (text) AND year >= number', fields=('draft', 'lang', 'year'), negated=True)
     """
-    text = _shape(where)
-    return text if len(text) <= _SHAPE_CHARACTERS_MAX else f"{text[:_SHAPE_CHARACTERS_MAX]}…"
+    found: set[str] = set()
+    about = Shape()
+    text = _shape(where, about, found, inside=False)
+    about.text = text if len(text) <= _SHAPE_CHARACTERS_MAX else f"{text[:_SHAPE_CHARACTERS_MAX]}…"
+    about.fields = tuple(sorted(field for field in found if len(field) <= _FIELD_CHARACTERS_MAX)[:_FIELDS_MAX])
+    return about
 
 
-def _shape(where: Filter, *, inside: bool = False) -> str:
-    match where:
-        case Compare(field, op, value):
-            return f"{field} {op} {kind(value)}"
-        case In(field, values):
-            return f"{field} IN ({', '.join(sorted({kind(value) for value in values}))})"
-        case Exists(field):
-            return f"{field} IS NOT NULL"
-        case Not(part):
-            return f"NOT {_shape(part, inside=True)}"
-        case And(parts):
-            return _joined(parts, " AND ", inside=inside)
-        case Or(parts):
-            return _joined(parts, " OR ", inside=inside)
-
-
-def _joined(parts: Iterable[Filter], word: str, *, inside: bool) -> str:
-    shapes = sorted({_shape(part, inside=True) for part in parts})
-    joined = word.join(shapes)
+def _shape(where: Filter, about: Shape, found: set[str], *, inside: bool) -> str:
+    if isinstance(where, Compare):
+        found.add(where.field)
+        about.negated = about.negated or where.op == "!="
+        return f"{where.field} {where.op} {kind(where.value)}"
+    if isinstance(where, In):
+        found.add(where.field)
+        return f"{where.field} IN ({', '.join(sorted({kind(value) for value in where.values}))})"
+    if isinstance(where, Exists):
+        found.add(where.field)
+        return f"{where.field} IS NOT NULL"
+    if isinstance(where, Not):
+        about.negated = True
+        return f"NOT {_shape(where.part, about, found, inside=True)}"
+    shapes = sorted({_shape(part, about, found, inside=True) for part in where.parts})
+    joined = (" AND " if isinstance(where, And) else " OR ").join(shapes)
     return f"({joined})" if inside and len(shapes) > 1 else joined
 
 
-def _negates(where: Filter) -> bool:
-    """Whether it says what must not be, somewhere."""
-    match where:
-        case Compare(op=op):
-            return op == "!="
-        case Not():
-            return True
-        case And(parts) | Or(parts):
-            return any(_negates(part) for part in parts)
-    return False
-
-
-def _fields(where: Filter) -> tuple[str, ...]:
-    return tuple(sorted(field for field in fields(where) if len(field) <= _FIELD_CHARACTERS_MAX)[:_FIELDS_MAX])
+_NO_FILTER = Shape()
 
 
 def _query(text: str, key: bytes | None) -> str | None:

@@ -40,6 +40,7 @@ class QueryLog:
 
     def __init__(self, folder: CollectionFolder, config: Config, *, read_only: bool, check_same: Callable[[], None]) -> None:
         self._share = 0.0 if read_only else config.query_log_share
+        self.idle_because = "the database is open read-only" if read_only else "query_log_share is 0" if not self._share else None
         self._chance = Random()
         self._folder = folder.queries
         self._text = config.query_log_text

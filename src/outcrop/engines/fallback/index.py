@@ -185,6 +185,7 @@ class FallbackIndex:
             unindexed_count=max(first.unindexed_count, second.unindexed_count),
             vector_index=f"{first.vector_index} (LanceDB), {second.vector_index} (built-in)" if second.vector_index else None,
             recall=first.recall,
+            fields_without_column=first.fields_without_column,
         )
 
     def close(self) -> None:

@@ -60,7 +60,8 @@ class Serving:
     def stats(self) -> IndexStats:
         """What the index holds now."""
         version = self.snapshot().version
-        fields = columns.fields_in(version.names) | set(version.facts.fields) | set(self.documents.fields())
+        with_column = columns.fields_in(version.names)
+        fields = with_column | set(version.facts.fields) | set(self.documents.fields())
         has_vectors = self.recipe.dimension is not None
         return IndexStats(
             chunk_count=version.chunk_count,
@@ -70,6 +71,7 @@ class Serving:
             recall=version.facts.recall if has_vectors else None,
             choice=vector_index.choice_of(version.facts, self.recipe) if has_vectors else None,
             fields=tuple(sorted(fields)),
+            fields_without_column=tuple(sorted(fields - with_column)),
         )
 
     def _size_bytes_elsewhere(self, version: Version) -> int:

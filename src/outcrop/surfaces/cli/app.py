@@ -16,6 +16,7 @@ from outcrop.surfaces.cli import (
     configuring,
     evaluating,
     generations,
+    insights,
     listing,
     maintaining,
     reading,
@@ -94,6 +95,7 @@ _add(cls=Command)(maintaining.gc)
 _add(cls=Command)(maintaining.verify)
 _add(cls=Command)(maintaining.repair)
 _add(cls=Command)(reading.stats)
+_add(cls=Command)(insights.insights)
 _add(cls=Command)(reading.count)
 _add(cls=Command)(reading.get)
 _add("collections", cls=Command)(listing.list_collections)
