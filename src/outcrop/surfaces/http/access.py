@@ -29,8 +29,12 @@ WRITE: dict[str, Scope] = {"scope": "write"}
 ADMIN: dict[str, Scope] = {"scope": "admin"}
 
 
-def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Let a request in, or raise `Unauthenticated` or `Forbidden`."""
+async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Let a request in, or raise `Unauthenticated` or `Forbidden`. Asynchronous, or the framework would run it on a thread."""
+    _check(connection, handler)
+
+
+def _check(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     door: Served = connection.app.state.served
     if handler.opt.get(_OPEN):
         return
@@ -56,7 +60,7 @@ def _methods(handler: BaseRouteHandler) -> frozenset[str]:
 
 def check_again(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
     """As `guard`, in the middle of a request that takes long: its key may have been revoked. Raises `Unauthenticated`."""
-    guard(connection, connection.route_handler)
+    _check(connection, connection.route_handler)
 
 
 def _check_host(connection: ASGIConnection[Any, Any, Any, Any], door: Served) -> None:
