@@ -67,6 +67,8 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(distributions: tuple
     modules = {file.relative_to(ROOT / "src").as_posix() for file in (ROOT / "src" / "outcrop").rglob("*.py")}
     assert len(modules) > 20
     assert modules <= names
+    dashboard = ROOT / "src" / "outcrop" / "surfaces" / "dashboard"
+    assert {file.relative_to(ROOT / "src").as_posix() for file in dashboard.rglob("*") if file.is_file()} <= names
     assert "outcrop/py.typed" in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"outcrop"}

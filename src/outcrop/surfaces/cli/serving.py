@@ -1,4 +1,4 @@
-"""`outcrop serve`: the HTTP API."""
+"""`outcrop serve`: the HTTP API and the dashboard."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def serve(
         bool, typer.Option("--no-query-log", help="Keep no log of what is searched for (see outcrop insights).")
     ] = False,
 ) -> None:
-    """Serve the database over HTTP.
+    """Serve the database over HTTP, with a dashboard.
 
-    A search is a POST to /v1/collections/NAME/search, or simply a GET with ?q=. All of it: /v1/openapi.json. Agents find an MCP
-    server at /mcp. Ctrl-C ends it when what was let in is answered.
+    The dashboard is at /, and an MCP server for agents at /mcp. A search is a POST to /v1/collections/NAME/search, or simply a GET
+    with ?q=. All of it: /v1/openapi.json. Ctrl-C ends it when what was let in is answered.
 
     Example:
       outcrop serve kb --port 7700
@@ -81,4 +81,5 @@ def _serve(call: Invocation, folder: Path, chosen: dict[str, Any], *, tls: tuple
     host = f"[{serving.host}]" if ":" in serving.host else serving.host
     scheme = "http" if certificate is None else "https"
     about_log = "; searches are logged for outcrop insights, and --no-query-log turns that off" if logged else ""
-    serve(serving, ready=lambda: note(f"serving {folder} at {scheme}://{host}:{serving.port} (Ctrl-C ends it){about_log}"))
+    address = f"{scheme}://{host}:{serving.port}"
+    serve(serving, ready=lambda: note(f"serving {folder} at {address}, with a dashboard at {address}/ (Ctrl-C ends it){about_log}"))

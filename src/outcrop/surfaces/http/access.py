@@ -17,11 +17,14 @@ from outcrop.surfaces.http.served import Served
 from outcrop.surfaces.keys import Key, Scope
 
 _OPEN = "open"
+_PAGE = "page"
 _ANYWHERE = "anywhere"
 _BEARER = "bearer "
 
 #: For a route that needs no key.
 OPEN = {_OPEN: True}
+#: For what a browser shows before it has a key.
+PAGE = {_PAGE: True}
 #: For a route that a key of some collections may use; it sees those only.
 ANYWHERE = {_ANYWHERE: True}
 READ: dict[str, Scope] = {"scope": "read"}
@@ -43,6 +46,8 @@ def _check(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHan
         _check_origin(connection)
         return
     if _methods(handler) == {"OPTIONS"}:
+        return
+    if handler.opt.get(_PAGE):
         return
     key = _key(connection, door)
     scope: Scope = handler.opt.get("scope", "read" if "GET" in _methods(handler) else "admin")

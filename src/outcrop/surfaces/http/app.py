@@ -21,7 +21,7 @@ from litestar.types import Message, Scope
 import outcrop
 from outcrop import Database
 from outcrop.errors import OutcropError, UnknownCollection
-from outcrop.surfaces.http import collections, documents, health, problems, queries, searching
+from outcrop.surfaces.http import collections, dashboard, documents, health, problems, queries, searching
 from outcrop.surfaces.http.access import guard, is_limited
 from outcrop.surfaces.http.border import border, method_of, request_id
 from outcrop.surfaces.http.builds import routes as builds
@@ -35,7 +35,15 @@ _log = logging.getLogger("outcrop.http")
 _METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 )  # any other is counted as one: a client may invent them
-_ROUTES = (*health.ROUTES, *collections.ROUTES, *searching.ROUTES, *documents.ROUTES, *builds.ROUTES, *queries.ROUTES)
+_ROUTES = (
+    *health.ROUTES,
+    *collections.ROUTES,
+    *searching.ROUTES,
+    *documents.ROUTES,
+    *builds.ROUTES,
+    *queries.ROUTES,
+    *dashboard.ROUTES,
+)
 _JUDGING_WAIT_MAX = 8
 _HAS_MCP = importlib.util.find_spec("mcp") is not None
 _OPENAPI = OpenAPIConfig(title="Outcrop", version=outcrop.__version__, render_plugins=[JsonRenderPlugin()])

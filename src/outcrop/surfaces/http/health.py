@@ -11,7 +11,7 @@ import outcrop
 from outcrop import Database
 from outcrop.errors import OutcropError
 from outcrop.surfaces.http import reference, replies
-from outcrop.surfaces.http.access import OPEN, READ
+from outcrop.surfaces.http.access import ANYWHERE, OPEN, READ, holder
 from outcrop.surfaces.http.describing import described, document
 from outcrop.surfaces.http.metrics import MEDIA_TYPE
 from outcrop.surfaces.http.problems import table
@@ -42,6 +42,21 @@ async def health(request: Request[Any, Any, Any]) -> Response[Any]:
     found = await served(request).database(_health)
     failing = any("fault" in one for one in found["collections"].values())
     return replies.json(found, status=503 if failing else 200)
+
+
+@get("/v1/access", opt=ANYWHERE | described(replies.Access), summary="What does the key let do?", tags=["health"])
+async def access(request: Request[Any, Any, Any]) -> Response[Any]:
+    """The key's name, scope and collections, and whether the server takes writes at all."""
+    db, key = served(request).db, holder(request)
+    found = replies.Access(
+        version=outcrop.__version__,
+        mode=db.mode,
+        read_only=db.read_only,
+        key=None if key is None else key.name,
+        scope=None if key is None else key.scope,
+        collections=None if key is None else key.collections,
+    )
+    return replies.json(found)
 
 
 @get("/metrics", media_type=MEDIA_TYPE, opt=READ | described(str), summary="What Prometheus reads", tags=["health"])
@@ -102,4 +117,4 @@ def _collection(db: Database, name: str) -> dict[str, Any]:
     }
 
 
-ROUTES = (livez, readyz, health, metrics, problems, openapi, reference_page)
+ROUTES = (livez, readyz, health, access, metrics, problems, openapi, reference_page)

@@ -54,6 +54,20 @@ class History(msgspec.Struct, frozen=True):
     history: tuple[HistoryEntry, ...]
 
 
+class Access(msgspec.Struct, frozen=True):
+    """What a request may do. Without keys `key` and `scope` are None and everything is let in; `collections` None: all of them.
+
+    `read_only`: the server refuses writes, whoever asks.
+    """
+
+    version: str
+    mode: str
+    read_only: bool
+    key: str | None
+    scope: str | None
+    collections: tuple[str, ...] | None
+
+
 _ANSWER_CHARACTERS_MAX = 32_000_000
 _TAG = re.compile(r'"[^"]*"')
 _STEPS = ("embed", "lexical", "vector", "fuse", "fetch", "total")
