@@ -17,8 +17,12 @@ BENCH_READY := $(BENCH_VENV)/.ready
 BENCH_EXTRAS := static,zstd,arrow,lancedb,eval,server
 BENCH := $(BENCH_VENV)/bin/python -m benchmarks
 
+# Schemathesis, which asks a server over HTTP and needs nothing of ours.
+FUZZ_VENV := .venv-fuzz
+FUZZ_READY := $(FUZZ_VENV)/.ready
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-mvp crash stress compat lint lint-workflows format bench bench-full bench-check bench-1m docs eval wheel clean
+.PHONY: help demo test test-mvp crash stress fuzz compat lint lint-workflows format bench bench-full bench-check bench-1m docs eval wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -40,6 +44,9 @@ crash: $(READY) ## prove that no crash loses a write: faults under the process, 
 stress: $(READY) ## readers and a writer beside 200 promotions and rollbacks, with links and with the pointer file
 	$(BIN)/python -m tests.stress.stress $(ARGS)
 	$(BIN)/python -m tests.stress.stress --symlinks never $(ARGS)
+
+fuzz: $(READY) $(FUZZ_READY) ## ask a server what follows from its OpenAPI document, and 100,000 malformed requests (about ten minutes)
+	$(BIN)/python -m tests.fuzz.fuzz --schemathesis $(FUZZ_VENV)/bin/schemathesis $(ARGS)
 
 compat: $(READY) ## find out which releases of LanceDB and PyArrow work, and write docs/compatibility.md (slow)
 	$(BIN)/python -m tests.compat.matrix $(ARGS)
@@ -87,7 +94,7 @@ wheel: $(READY) ## build the wheel and the source distribution into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist
 
 clean: ## remove the virtual environments, caches and build results
-	rm -rf $(VENV) $(MVP_VENV) $(BENCH_VENV) dist build .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(MVP_VENV) $(BENCH_VENV) $(FUZZ_VENV) dist build .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # Set up once; again when a dependency changes. $(call set_up,folder,extras,constraints,more for pip)
 define set_up
@@ -108,3 +115,8 @@ $(MVP_READY): pyproject.toml constraints.txt
 
 $(BENCH_READY): pyproject.toml benchmarks/requirements.txt
 	$(call set_up,$(BENCH_VENV),$(BENCH_EXTRAS),benchmarks/requirements.txt,--requirement benchmarks/requirements.txt)
+
+$(FUZZ_READY): tests/fuzz/requirements.txt
+	@test -x $(FUZZ_VENV)/bin/python || $(PYTHON) -m venv $(FUZZ_VENV)
+	@$(FUZZ_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +147,18 @@ def test_uploads_that_wait_for_their_senders_take_no_thread_from_searches(server
     for one in uploads:
         one.join()
     assert answered == [200] * 4
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="opens more connections than Windows lets a test")
+def test_a_thousand_connections_that_send_nothing_keep_nobody_out(server: Callable[..., httpx.Client]) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(before[1], 4096), before[1]))
+    client = server()
+    place = (client.base_url.host, client.base_url.port or 80)
+    with ExitStack() as idle:
+        for _ in range(1100):
+            idle.enter_context(socket.create_connection(place))
+        assert httpx.get(f"{client.base_url}/v1/collections/rocks/search?q=slate").status_code == 200
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -88,7 +89,10 @@ def call(request: pytest.FixtureRequest, built: Path, tmp_path_factory: pytest.T
             yield lambda tool, arguments: portal.call(one, tool, arguments)
 
 
-fuzzed = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+fuzzed = settings(
+    max_examples=int(os.environ.get("FUZZED_CALLS", "150")),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 def check_answer(call: Call, tool: str, arguments: dict[str, Any]) -> Any:

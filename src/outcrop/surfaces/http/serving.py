@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
-from granian.constants import Interfaces
-from granian.http import HTTP1Settings, HTTP2Settings
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 from litestar import Litestar
@@ -30,7 +30,7 @@ from outcrop.surfaces.http.served import Limits
 _KILL_SECONDS = 60
 _BACKLOG = 1024
 _HEAD_BYTES_MAX = 131_072  # what the library holds of a request before the application sees it
-_STREAMS_MAX = 64  # of one HTTP/2 connection, at once
+_CONNECTIONS_MAX = 4096  # of each process; an idle one costs some kilobytes
 
 
 class Serving(msgspec.Struct, frozen=True):
@@ -65,6 +65,7 @@ class Serving(msgspec.Struct, frozen=True):
 
 def serve(serving: Serving, *, ready: Callable[[], None]) -> None:
     """Serve until SIGINT or SIGTERM. `ready` is called once connections are taken."""
+    _allow_files()
     multiprocessing.set_start_method("spawn", force=True)  # a fork would take this process's libraries along, as they are
     with tempfile.TemporaryDirectory(prefix="outcrop-metrics-") as counted:
         os.environ[FOLDER_VARIABLE] = counted  # where the processes add up what they count
@@ -80,8 +81,9 @@ def _serve(serving: Serving, ready: Callable[[], None]) -> None:
         workers=1 + serving.readers,
         websockets=False,
         backlog=_BACKLOG,
+        http=HTTPModes.http1,  # where it may be either, connections that send nothing are never given up
+        backpressure=_CONNECTIONS_MAX,
         http1_settings=HTTP1Settings(max_buffer_size=_HEAD_BYTES_MAX),
-        http2_settings=HTTP2Settings(max_headers_size=_HEAD_BYTES_MAX, max_concurrent_streams=_STREAMS_MAX),
         log_level=LogLevels.warning,
         respawn_failed_workers=True,
         workers_kill_timeout=_KILL_SECONDS,
@@ -90,6 +92,18 @@ def _serve(serving: Serving, ready: Callable[[], None]) -> None:
     )
     server.on_startup(ready)
     server.serve(target_loader=partial(_application, serving), wrap_loader=False)
+
+
+def _allow_files() -> None:
+    """Let this process and those that it starts have a file open for every connection, as far as the system allows."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * _CONNECTIONS_MAX if hard == resource.RLIM_INFINITY else min(hard, 2 * _CONNECTIONS_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _application(serving: Serving) -> Litestar:
