@@ -42,6 +42,14 @@ DECIDED = {
     "POST /v1/collections/{name}/documents": "write",
     "POST /v1/collections/{name}/documents/get": "read",
     "POST /v1/collections/{name}/documents/delete": "write",
+    "GET /v1/collections/{name}/builds": "read",
+    "POST /v1/collections/{name}/builds": "admin",
+    "GET /v1/collections/{name}/builds/{build}": "read",
+    "DELETE /v1/collections/{name}/builds/{build}": "admin",
+    "GET /v1/collections/{name}/builds/{build}/events": "read",
+    "POST /v1/collections/{name}/compare": "admin",
+    "GET /v1/collections/{name}/insights": "admin",
+    "DELETE /v1/collections/{name}/insights": "admin",
 }
 
 
