@@ -3,67 +3,98 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import msgspec
+import numpy as np
 
 from outcrop.insights.line import Line
 from outcrop.insights.values import Times
 
 _STEP = math.log(1.02)
 _LEAST = 1e-4
+_WAITING_MAX = 256
 
 
 class Spread:
-    """Numbers by their size, in steps of 2 %: a few hundred counts, whatever comes.
+    """Numbers by their size, in steps of 2 %: a few hundred counts, whatever comes. They are sorted in some hundreds at a time.
 
     >>> spread = Spread()
     >>> for number in range(1, 101):
     ...     spread.add(number)
     >>> 49 <= spread.percentile(50) <= 51, spread.count, spread.greatest
-    (True, 100, 100)
+    (True, 100, 100.0)
     """
 
-    __slots__ = ("count", "counts", "greatest", "total")
+    __slots__ = ("_count", "_greatest", "_places", "_total", "_waiting")
 
     def __init__(self) -> None:
-        self.counts: dict[int, int] = {}
-        self.count = 0
-        self.total = 0.0
-        self.greatest = 0.0
+        self._waiting: list[float] = []
+        self._places: dict[int, int] = {}
+        self._count = 0
+        self._total = 0.0
+        self._greatest = 0.0
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self._count + len(self._waiting)
+
+    @property
+    def total(self) -> float:
+        """All of them added up."""
+        self._settle()
+        return self._total
+
+    @property
+    def greatest(self) -> float:
+        """The greatest; 0 if there is none."""
+        self._settle()
+        return self._greatest
 
     def add(self, number: float) -> None:
         """One more."""
-        place = round(math.log(number) / _STEP) if number > _LEAST else round(math.log(_LEAST) / _STEP)
-        self.counts[place] = self.counts.get(place, 0) + 1
-        self.count += 1
-        self.total += number
-        self.greatest = max(self.greatest, number)
+        self._waiting.append(number)
+        if len(self._waiting) >= _WAITING_MAX:
+            self._settle()
 
     def percentile(self, percent: float) -> float:
         """The number below which so many percent lie, within 1 %; 0 if there is none."""
-        wanted, seen = self.count * percent / 100, 0
-        for place in sorted(self.counts):
-            seen += self.counts[place]
+        self._settle()
+        wanted, seen = self._count * percent / 100, 0
+        for place in sorted(self._places):
+            seen += self._places[place]
             if seen >= wanted:
-                return min(math.exp(place * _STEP), self.greatest)
+                return min(math.exp(place * _STEP), self._greatest)
         return 0.0
 
-    def merged(self, others: Iterator[Spread]) -> Spread:
+    def merged(self, others: Iterable[Spread]) -> Spread:
         """This one and the others together, as a new one."""
         merged = Spread()
         for one in (self, *others):
-            for place, count in one.counts.items():
-                merged.counts[place] = merged.counts.get(place, 0) + count
-            merged.count += one.count
-            merged.total += one.total
-            merged.greatest = max(merged.greatest, one.greatest)
+            one._settle()  # noqa: SLF001 - another one of this class
+            merged._take(one._places, one._total, one._greatest)  # noqa: SLF001
         return merged
 
     def times(self) -> Times:
         """The numbers as times."""
         p50, p95, p99 = (round(self.percentile(percent), 3) for percent in (50, 95, 99))
         return Times(self.count, p50, p95, p99, round(self.greatest, 3))
+
+    def _settle(self) -> None:
+        if not self._waiting:
+            return
+        numbers = np.array(self._waiting, np.float64)
+        self._waiting.clear()
+        places, counts = np.unique(np.rint(np.log(np.maximum(numbers, _LEAST)) / _STEP).astype(np.int64), return_counts=True)
+        self._take(dict(zip(places.tolist(), counts.tolist(), strict=True)), float(numbers.sum()), float(numbers.max()))
+
+    def _take(self, places: dict[int, int], total: float, greatest: float) -> None:
+        for place, count in places.items():
+            self._places[place] = self._places.get(place, 0) + count
+            self._count += count
+        self._total += total
+        self._greatest = max(self._greatest, greatest)
 
 
 class Asked(msgspec.Struct):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from time import sleep
 
 import msgspec
 
@@ -18,6 +19,8 @@ _QUERIES_MAX = 20_000
 _SHAPES_MAX = 500
 _SLOW_MAX = 10 * LISTED
 _HOUR_SECONDS = 3600
+_IN_A_ROW = 128
+_PAUSE_SECONDS = 1e-5
 
 
 class ShapeTally(msgspec.Struct):
@@ -54,6 +57,7 @@ class Tally:
         self.by_mode: dict[str, Spread] = {}
         self.unfiltered: dict[str, Spread] = {}
         self.steps = {name: Spread() for name in STEPS}
+        self._spreads = tuple(self.steps.values())
         self.total_ms = 0.0
         self.shapes: dict[str, ShapeTally] = {}
         self.queries = Counted(_QUERIES_MAX)
@@ -63,8 +67,10 @@ class Tally:
         self._slow: dict[tuple[str | None, str | None], Line] = {}
 
     def add_all(self, lines: Iterable[Line]) -> None:
-        """Count every line."""
-        for line in lines:
+        """Count every line, and let other threads of the process have the interpreter now and then: they answer searches."""
+        for number, line in enumerate(lines):
+            if not number % _IN_A_ROW:
+                sleep(_PAUSE_SECONDS)
             self.add(line)
 
     def add(self, line: Line) -> None:
@@ -113,9 +119,9 @@ class Tally:
         if line.where is None:
             self.unfiltered.setdefault(line.mode, Spread()).add(line.total_ms)
         self.total_ms += line.total_ms
-        for name, took in steps_of(line).items():
+        for spread, took in zip(self._spreads, steps_of(line), strict=True):
             if took is not None:
-                self.steps[name].add(took)
+                spread.add(took)
         if line.k >= LARGE_K:
             self.large_k.add(line.total_ms)
             self.large_k_fetch.add(0.0 if line.fetch_ms is None else line.fetch_ms)
@@ -178,12 +184,14 @@ def is_nothing(line: Line) -> bool:
     return not line.hits and not line.offset
 
 
-def steps_of(line: Line) -> dict[str, float | None]:
-    """How long each step took. The legs may have run at once: where they fit one after the other, no less than the rest was spent
-    waiting, above all for a core."""
-    legs = [took for took in (line.lexical_ms, line.vector_ms) if took is not None]
-    others = sum(took for took in (line.embed_ms, line.fuse_ms, line.fetch_ms) if took is not None)
-    room = line.total_ms - others
-    waited = room - (sum(legs) if sum(legs) <= room else max(legs, default=0.0))
-    ran: dict[str, float | None] = {name: getattr(line, f"{name}_ms") for name in STEPS[:-1]}
-    return {**ran, "waiting": max(0.0, waited) if legs else None}
+def steps_of(line: Line) -> tuple[float | None, ...]:
+    """How long each of `STEPS` took. The legs may have run at once: where they fit one after the other, no less than the rest was
+    spent waiting, above all for a core."""
+    embed, lexical, vector, fuse, fetch = line.embed_ms, line.lexical_ms, line.vector_ms, line.fuse_ms, line.fetch_ms
+    if lexical is None and vector is None:
+        return embed, lexical, vector, fuse, fetch, None
+    room = line.total_ms - (0.0 if embed is None else embed) - (0.0 if fuse is None else fuse) - (0.0 if fetch is None else fetch)
+    legs = (0.0 if lexical is None else lexical), (0.0 if vector is None else vector)
+    one_after_the_other = legs[0] + legs[1]
+    waited = room - (one_after_the_other if one_after_the_other <= room else max(legs))
+    return embed, lexical, vector, fuse, fetch, max(0.0, waited)

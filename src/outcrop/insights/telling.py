@@ -12,7 +12,7 @@ from outcrop.insights.counting import Asked, Spread
 from outcrop.insights.facts import Facts
 from outcrop.insights.line import Line
 from outcrop.insights.segments import Reading, listed
-from outcrop.insights.tally import LISTED, Tally, steps_of
+from outcrop.insights.tally import LISTED, STEPS, Tally, steps_of
 from outcrop.insights.values import AskedQuery, Busiest, FilterUse, Insights, ModeTimes, Silence, SlowQuery, StepTimes
 
 _SECONDS_PER_DAY = 86_400.0
@@ -76,7 +76,7 @@ def _steps(tally: Tally) -> tuple[StepTimes, ...]:
 
 
 def _slow(line: Line) -> SlowQuery:
-    took = {name: took for name, took in steps_of(line).items() if took is not None}
+    took = {name: took for name, took in zip(STEPS, steps_of(line), strict=True) if took is not None}
     step = max(took, key=lambda name: took[name], default="total")
     return SlowQuery(
         query=line.query,
@@ -124,7 +124,7 @@ def _filters(tally: Tally, facts: Facts) -> tuple[FilterUse, ...]:
     most = sorted(tally.shapes.items(), key=lambda item: -item[1].searches)[:LISTED]
     found = []
     for where, shape in most:
-        run = Spread().merged(iter(shape.by_mode.values()))
+        run = Spread().merged(shape.by_mode.values())
         ratio, _ = against_unfiltered(tally, shape)
         few = shape.selected.count * 2 > shape.searches
         found.append(
