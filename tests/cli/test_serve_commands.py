@@ -41,3 +41,11 @@ def test_a_certificate_needs_its_key(cli: Cli) -> None:
 
     assert refused.exit_code == 2
     assert "go together" in refused.stderr
+
+
+@pytest.mark.usefixtures("rocks")
+def test_a_folder_of_sources_must_be_one(cli: Cli, tmp_path: Path) -> None:
+    refused = cli("serve", "--source-folder", str(tmp_path / "nowhere"))
+
+    assert refused.exit_code == 2
+    assert "no folder" in refused.stderr

@@ -17,7 +17,7 @@ from outcrop import Config
 from outcrop.builds.stage import CollectionFolder
 from outcrop.generations import locks
 from outcrop.surfaces.http.app import application
-from outcrop.surfaces.http.builds import states
+from outcrop.surfaces.http.builds import states, uploading
 from outcrop.surfaces.http.builds.states import BuildsFolder
 from outcrop.surfaces.http.served import Limits
 from outcrop.surfaces.keys import Keys
@@ -145,6 +145,15 @@ def test_an_upload_that_is_too_large_leaves_nothing(folder: Path) -> None:
         assert _ended(client, client.post(_BUILDS, content=_lines(ROCKS), headers=_NDJSON))["state"] == "done"
 
 
+def test_an_upload_leaves_room_for_writes(client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploading, "_FREE_BYTES_MIN", 1 << 62)
+    refused = client.post(_BUILDS, content=_lines(ROCKS), headers=_NDJSON)
+
+    assert (refused.status_code, refused.json()["type"].rpartition("#")[2]) == (507, "storage-failed")
+    assert _files(folder) == {".lock"}
+    assert client.get(_BUILDS).json() == {"builds": []}
+
+
 def test_one_build_at_a_time(client: Client, folder: Path) -> None:
     """Whoever has it in hand: this server, or a process of its own."""
     with outcrop.open(folder) as db:
@@ -218,6 +227,20 @@ def test_neither_the_collector_nor_a_check_minds_what_is_noted_of_builds(client:
     assert not (folder / "rocks").exists()
 
 
+def test_no_more_clients_follow_builds_than_may(folder: Path) -> None:
+    limits = Limits(streams_max=0)
+    with TestClient(application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)), limits)) as client:
+        ended = _ended(client, client.post(_BUILDS))
+        assert client.get(f"{_BUILDS}/{ended['id']}/events").status_code == 429
+
+
+def test_only_the_head_of_a_stream_may_be_asked_for(client: Client) -> None:
+    ended = _ended(client, client.post(_BUILDS))
+    answered = client.head(f"{_BUILDS}/{ended['id']}/events")
+
+    assert (answered.status_code, answered.text) == (200, "")
+
+
 @pytest.fixture
 def noted(folder: Path) -> Iterator[BuildsFolder]:
     """A folder of builds without any."""
@@ -244,6 +267,7 @@ def test_a_build_whose_process_is_gone_was_interrupted(noted: BuildsFolder) -> N
 
     found = states.find(noted, build.id)
     assert (found.state, found.resumable) == ("interrupted", True)
+    assert not states.interrupted(states.new("rocks", "upload", "upload"), "why").resumable
     assert found.problem is not None
     assert found.problem["type"].endswith("#build-interrupted")
     states.tidy(noted)  # as the next build does

@@ -13,7 +13,7 @@ from litestar.testing import TestClient
 import outcrop
 from outcrop import Config
 from outcrop.surfaces.http.app import application
-from outcrop.surfaces.http.builds import states
+from outcrop.surfaces.http.builds import sources, states
 from outcrop.surfaces.http.served import Limits
 from tests.http.conftest import Client
 
@@ -41,12 +41,17 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def allowing(folder: Path, data: Path, tmp_path: Path) -> Iterator[Client]:
-    """The application, allowed to read that folder, by a name that is a link, and another one."""
+def folders(data: Path, tmp_path: Path) -> list[str]:
+    """That folder, by a name that is a link, and another one."""
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "four.jsonl").write_text(_LINE % "four")
     (tmp_path / "named").symlink_to(data)
-    folders = [str(tmp_path / "named"), str(tmp_path / "other")]
+    return [str(tmp_path / "named"), str(tmp_path / "other")]
+
+
+@pytest.fixture
+def allowing(folder: Path, folders: list[str]) -> Iterator[Client]:
+    """The application, allowed to read these."""
     opening = lambda: outcrop.open(folder, config=Config.mvp_only(background=False))  # noqa: E731
     with TestClient(application(opening, Limits(), source_folders=folders)) as client:
         yield client
@@ -60,16 +65,30 @@ def _built(client: Client, source: str) -> states.Build:
     return msgspec.convert(found, states.Build)
 
 
-@pytest.mark.parametrize("source", ["one.jsonl", "deep/two.jsonl", "./deep/../one.jsonl", "here.jsonl", "four.jsonl", "texts"])
-def test_what_lies_in_the_folders_is_built(allowing: Client, source: str) -> None:
+@pytest.mark.parametrize("source", ["here.jsonl", "{named}/one.jsonl", "texts"])
+def test_what_lies_in_the_folders_is_built(allowing: Client, tmp_path: Path, source: str) -> None:
+    source = source.replace("{named}", str(tmp_path / "named"))
     found = _built(allowing, source)
 
     assert (found.state, found.documents, found.source) == ("done", 1, source)
 
 
-def test_a_whole_path_in_a_folder_is_taken_by_both_its_names(allowing: Client, data: Path, tmp_path: Path) -> None:
-    for folder in (data, tmp_path / "named"):
-        assert _built(allowing, str(folder / "one.jsonl")).state == "done"
+@pytest.mark.parametrize(
+    ("source", "wanted"),
+    [
+        ("one.jsonl", "data/one.jsonl"),
+        ("./deep/../one.jsonl", "data/one.jsonl"),
+        ("here.jsonl", "data/deep/two.jsonl"),
+        ("four.jsonl", "other/four.jsonl"),
+        ("{top}/data/one.jsonl", "data/one.jsonl"),
+        ("{top}/named/one.jsonl", "data/one.jsonl"),
+        ("texts", "data/texts"),
+    ],
+)
+def test_a_source_is_found_in_the_first_folder_that_has_it(folders: list[str], tmp_path: Path, source: str, wanted: str) -> None:
+    found = sources.allowed([Path(one) for one in folders], source.replace("{top}", str(tmp_path)))
+
+    assert found == tmp_path.resolve() / wanted
 
 
 @pytest.mark.parametrize(

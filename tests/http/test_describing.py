@@ -40,6 +40,16 @@ def test_every_body_is_told_with_its_bounds(client: Client) -> None:
     }
 
 
+def test_the_options_of_a_build_that_is_sent_are_told(client: Client) -> None:
+    described = client.get("/v1/openapi.json").json()
+    parameters = described["paths"]["/v1/collections/{name}/builds"]["post"]["parameters"]
+
+    options = {one["name"]: one for one in parameters if one["in"] == "query"}
+    assert options.keys() == described["components"]["schemas"]["BuildBody"]["properties"].keys() - {"source"}
+    assert options["promote"]["schema"] == {"type": "boolean", "default": False}
+    assert options["gate"]["schema"]["contentMediaType"] == "application/json"
+
+
 def test_every_reference_leads_somewhere(client: Client) -> None:
     text = client.get("/v1/openapi.json").text
     schemas = client.get("/v1/openapi.json").json()["components"]["schemas"]

@@ -32,19 +32,23 @@ class ProblemObject(msgspec.Struct, frozen=True):
 
 
 class Described(msgspec.Struct, frozen=True, eq=False):
-    """What a route reads, and its answer, which is one of several kinds. `optional`: no body will do; `lines`: NDJSON too."""
+    """What a route reads, and its answer, which is one of several kinds. `optional`: no body will do; `lines`: NDJSON too.
+
+    `in_query` are the body's fields that are given in the address where the body is NDJSON.
+    """
 
     answers: tuple[Any, ...]
     body: Any = None
     example: Any = None
     optional: bool = False
     lines: bool = False
+    in_query: tuple[str, ...] = ()
 
 
-def described(answer: Any, body: Any = None, *, example: Any = None, optional: bool = False, lines: bool = False) -> dict[str, Any]:
-    """For a route's `opt`. `answer` is a type, some of them, or None where nothing is sent back."""
+def described(answer: Any, body: Any = None, **more: Any) -> dict[str, Any]:
+    """For a route's `opt`. `answer` is a type, some of them, or None where nothing is sent back; `more` is as in `Described`."""
     answers = answer if isinstance(answer, tuple) else () if answer is None else (answer,)
-    return {_DESCRIBED: Described(answers, body, example, optional, lines)}
+    return {_DESCRIBED: Described(answers, body, **more)}
 
 
 def document(app: Litestar) -> dict[str, Any]:
@@ -64,6 +68,7 @@ def document(app: Litestar) -> dict[str, Any]:
     of_kind = {id(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
     for operation, handler in operations:
         _describe(operation, handler, of_kind)
+        operation["parameters"] = [*operation.get("parameters", ()), *_in_query(handler.opt[_DESCRIBED], components)]
     found["components"] = {
         "schemas": components,
         "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "A key of `outcrop keys create`."}},
@@ -93,6 +98,17 @@ def _describe(operation: dict[str, Any], handler: HTTPRouteHandler, of_kind: dic
         if one.lines:
             content[NDJSON] = {"schema": {"type": "string"}, "example": '{"id": "p-9", "text": "A document a line."}\n'}
         operation["requestBody"] = {"required": not one.optional, "content": content}
+
+
+def _in_query(one: Described, components: dict[str, Any]) -> list[dict[str, Any]]:
+    """The options of a stream. What is an object in a body is JSON in the address."""
+    found = []
+    for name in one.in_query:
+        schema = components[one.body.__name__]["properties"][name]
+        if "$ref" in str(schema):
+            schema = {"type": "string", "contentMediaType": _JSON, "contentSchema": schema}
+        found.append({"name": name, "in": "query", "required": False, "schema": schema, "description": "Where the body is NDJSON."})
+    return found
 
 
 def _responses(handler: HTTPRouteHandler, one: Described, of_kind: dict[int, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     its own, with as many waiting: when all wait for a lock, searches go on. `uploads_max` streams are written at
     once, on threads of their own; one that sends nothing for `idle_seconds_max` is given up. A body has at most `body_bytes_max`,
     all that are being read together `bodies_bytes_max`. `judging_max` gates and comparisons run at once, on
-    threads of their own. What is sent to be built has at most `upload_bytes_max`.
+    threads of their own. What is sent to be built has at most `upload_bytes_max`; `streams_max` clients follow builds.
     """
 
     threads: int = 8
@@ -36,6 +36,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     idle_seconds_max: float = 60.0
     judging_max: int = 2
     upload_bytes_max: int = 20_000_000_000
+    streams_max: int = 64
     body_bytes_max: int = 16_000_000
     bodies_bytes_max: int = 256_000_000
 

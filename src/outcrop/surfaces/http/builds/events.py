@@ -26,8 +26,14 @@ async def told(builds: Builds, look: Callable[[], Awaitable[Build]]) -> AsyncIte
     Without an end where there will be none: the collection was dropped, the client's key was revoked, or the server ends and the
     build is another server's.
     """
+    with builds.followed():
+        yield b"retry: 2000\n\n"
+        async for event in _events(builds, look):
+            yield event
+
+
+async def _events(builds: Builds, look: Callable[[], Awaitable[Build]]) -> AsyncIterator[bytes]:
     seen, sent, stopping_since = None, time.monotonic(), None
-    yield b"retry: 2000\n\n"
     while True:
         try:
             build = await look()

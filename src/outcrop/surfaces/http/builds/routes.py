@@ -27,12 +27,13 @@ from outcrop.surfaces.http.builds.running import Begun
 from outcrop.surfaces.http.builds.states import Build, BuildsFolder
 from outcrop.surfaces.http.describing import described
 from outcrop.surfaces.http.documents import NDJSON
-from outcrop.surfaces.http.problems import BadRequest
+from outcrop.surfaces.http.problems import BadRequest, Busy
 from outcrop.surfaces.http.served import Served, served
 
 _BUILDS = "/v1/collections/{name:str}/builds"
 _ONE = f"{_BUILDS}/{{build:str}}"
 _EXAMPLE = {"embedder": "none", "promote": True, "gate": {"vanished_share_max": 0.05}}
+_IN_QUERY = tuple(name for name in BuildBody.__struct_fields__ if name != "source")
 _OWN = "documents of the active generation"
 _T = TypeVar("_T")
 
@@ -45,7 +46,7 @@ class BuildList(msgspec.Struct, frozen=True):
 
 @post(
     _BUILDS,
-    opt=ADMIN | described(Build, BuildBody, example=_EXAMPLE, optional=True, lines=True),
+    opt=ADMIN | described(Build, BuildBody, example=_EXAMPLE, optional=True, lines=True, in_query=_IN_QUERY),
     status_code=202,
     summary="Build a generation",
     tags=["builds"],
@@ -117,6 +118,8 @@ async def build_events(request: Request[Any, Any, Any], name: FromPath[str], bui
         return await _on_thread(door, look)
 
     await found()  # what is not there is a problem, and no stream
+    if door.builds.followers >= door.limits.streams_max:
+        raise Busy(f"{door.builds.followers} clients follow builds; ask for the build itself now and then, or try again")
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return Stream(events.told(door.builds, found), media_type=events.MEDIA_TYPE, headers=headers)
 

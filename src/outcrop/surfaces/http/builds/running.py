@@ -55,11 +55,21 @@ class Builds:
         self._changing = threading.Lock()
         self._running: dict[str, tuple[subprocess.Popen[bytes], threading.Thread]] = {}
         self._stopping = False
+        self.followers = 0
 
     @property
     def stopping(self) -> bool:
         """Whether the server ends."""
         return self._stopping
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """In the block, one client more follows a build; `followers` has their number. Used by one event loop."""
+        self.followers += 1
+        try:
+            yield
+        finally:
+            self.followers -= 1
 
     def check(self, db: Database, name: str) -> None:
         """Whether builds are begun and cancelled here at all. Raises `ReadOnly` and `Closed`."""

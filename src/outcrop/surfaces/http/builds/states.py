@@ -173,11 +173,18 @@ def ended(build: Build, state: State, **values: Any) -> Build:
     return msgspec.structs.replace(build, **{"state": state, "ended_at": at, "remaining_seconds": None, **values})
 
 
-def interrupted(build: Build, why: str, **values: Any) -> Build:
+def interrupted(build: Build, why: str, *, resumable: bool | None = None) -> Build:
     """The build as one that was cut short, with the reason as its problem."""
-    told = f"{why}; the same build, begun again, goes on from what this one had prepared"
+    if resumable is None:
+        resumable = build.generation is None and build.stage not in ("upload", "start")
+    if build.generation is not None:
+        told = f"{why}; generation {build.generation} is ready, and may not have been promoted"
+    elif resumable:
+        told = f"{why}; the same build, begun again, goes on from what this one had prepared"
+    else:
+        told = f"{why}; nothing was changed: begin it again"
     problem = msgspec.json.decode(problems.body(problems.problem_of(Interrupted()), told, build.id))
-    return ended(build, "interrupted", **{"resumable": True, "problem": problem, **values})
+    return ended(build, "interrupted", resumable=resumable, problem=problem)
 
 
 def tidy(folder: BuildsFolder) -> None:
@@ -219,10 +226,11 @@ def _as_it_is(folder: BuildsFolder, build_id: str) -> Build | None:
 
 
 def _cut_short(folder: BuildsFolder, build: Build) -> Build:
+    found = interrupted(build, "its process is gone without having said why")
     with suppress(OSError):
         at = datetime.fromtimestamp(folder.state(build.id).stat().st_mtime, UTC).isoformat(timespec="milliseconds")
-        return interrupted(build, "its process is gone without having said why", ended_at=at)
-    return interrupted(build, "its process is gone without having said why")
+        return msgspec.structs.replace(found, ended_at=at)
+    return found
 
 
 def _read(folder: BuildsFolder, build_id: str) -> Build | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import shutil
 import time
 from concurrent.futures import Executor
 from functools import partial
@@ -22,6 +24,7 @@ from outcrop.surfaces.http.problems import TooLarge
 _BLOCK_BYTES = 1_000_000
 _BLOCK_SECONDS = 0.5
 _DIGITS_MAX = 18
+_FREE_BYTES_MIN = 500_000_000
 
 
 class _Spool:
@@ -38,6 +41,7 @@ class _Spool:
     def write(self, block: bytes) -> None:
         """Put a block in, and say how far it is. Raises what asks the build to end."""
         self._builds.check_goes_on(self._begun)
+        self._check_room()
         with files.storage_errors(self._begun.folder.path):
             rest = memoryview(block)
             while rest:
@@ -45,6 +49,14 @@ class _Spool:
         self._size_bytes += len(block)
         told = msgspec.structs.replace(self._begun.build, done=self._size_bytes, total=self._total, unit="bytes")
         states.write(self._begun.folder, told)
+
+    def _check_room(self) -> None:
+        """An upload must not take the room that the collection's writes need."""
+        folder = self._begun.folder.path
+        with files.storage_errors(folder):
+            free = shutil.disk_usage(folder).free
+        if free < _FREE_BYTES_MIN:
+            raise files.storage_failed(folder, OSError(errno.ENOSPC, "an upload leaves half a gigabyte free, and there is less"))
 
     def close(self) -> None:
         """Close the file. Idempotent."""
