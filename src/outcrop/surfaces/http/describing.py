@@ -18,6 +18,9 @@ NDJSON = "application/x-ndjson"
 _DESCRIBED = "described"
 _REFERENCE = "#/components/schemas/{name}"
 _JSON = "application/json"
+_EVENTS = "text/event-stream"
+# Each event of a stream, as who reads such streams has it.
+_EVENT = {"type": "object", "properties": {"event": {"type": "string"}, "data": {"type": "string"}, "retry": {"type": "integer"}}}
 _NAME = "^[a-z0-9][a-z0-9_-]{0,63}$"
 
 
@@ -116,11 +119,11 @@ def _responses(handler: HTTPRouteHandler, one: Described, of_kind: dict[int, Any
     answer: dict[str, Any] = {"description": handler.fn.__doc__ or "Done"}
     if one.answers:
         schemas = [of_kind[id(kind)] for kind in one.answers]
-        answer["content"] = {
-            handler.media_type if one.answers == (str,) else _JSON: {
-                "schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
-            }
-        }
+        schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+        if handler.media_type == _EVENTS:
+            answer["content"] = {_EVENTS: {"schema": _EVENT}}
+        else:
+            answer["content"] = {handler.media_type if one.answers == (str,) else _JSON: {"schema": schema}}
     problem = {"content": {MEDIA_TYPE: {"schema": of_kind[id(ProblemObject)]}}}
     problems: dict[str, Any] = {}
     for row in PROBLEMS:
