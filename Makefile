@@ -7,7 +7,7 @@ EXTRAS := all,dev
 # The built-in engine alone ("MVP"): every extra but lancedb.
 MVP_VENV := .venv-mvp
 MVP_READY := $(MVP_VENV)/.ready
-MVP_EXTRAS := static,minilm,openai,arrow,pandas,html,zstd,eval,server,mcp,dev
+MVP_EXTRAS := static,minilm,openai,arrow,pandas,html,zstd,eval,server,mcp,otel,dev
 MVP_PART := tests/test_without_lancedb.py tests/test_search.py tests/test_config.py tests/builds tests/writes tests/cli \
   tests/engines/test_builtin_conformance.py tests/engines/test_lancedb_availability.py
 

@@ -50,6 +50,7 @@ from outcrop.retrieval.hits import Hits
 from outcrop.retrieval.many import Batch
 from outcrop.retrieval.openings import Openings, StandIn
 from outcrop.retrieval.request import Options, SearchOptions, prepare
+from outcrop.traced import traced
 from outcrop.writes import accepting, streaming
 from outcrop.writes.accepting import Place
 from outcrop.writes.streaming import BulkResult, Stream, WrittenBatch
@@ -71,6 +72,7 @@ class Shared(msgspec.Struct, frozen=True, eq=False):
     read_only: bool
 
 
+@traced
 class Collection:
     """Documents that are searched together. Get one from `Database.collection` or `Database.create_collection`.
 

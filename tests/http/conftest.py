@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import IO
 
 import httpx
 import pytest
@@ -57,13 +58,13 @@ def client(folder: Path) -> Iterator[Client]:
 
 
 @contextmanager
-def served(folder: Path, *options: str) -> Iterator[httpx.Client]:
+def served(folder: Path, *options: str, stderr: IO[bytes] | None = None, **environment: str) -> Iterator[httpx.Client]:
     """A client of the command `serve` on a database, which is stopped at the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "outcrop", "serve", str(folder), "--port", str(port), "--mode", "mvp_only", *options]
-    process = subprocess.Popen(command, env=os.environ | {"PYTHONWARNINGS": "default"})
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONWARNINGS": "default"} | environment, stderr=stderr)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             client.process = process  # type: ignore[attr-defined]
@@ -85,8 +86,8 @@ def served(folder: Path, *options: str) -> Iterator[httpx.Client]:
 @pytest.fixture
 def server(folder: Path) -> Iterator[Callable[..., httpx.Client]]:
     """Starts the command `serve` on that database, and gives a client of it. All of them are stopped at the end."""
-    with ExitStack() as servers:
-        yield lambda *options: servers.enter_context(served(folder, *options))
+    with ExitStack() as closing:
+        yield lambda *options, **more: closing.enter_context(served(folder, *options, **more))
 
 
 @pytest.fixture(scope="module")

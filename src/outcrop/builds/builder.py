@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from time import monotonic
@@ -32,6 +33,7 @@ from outcrop.writes.preparing import Batch, Preparer, batch_bytes_max, batches
 
 __all__ = ["BuildPlan", "OnError", "build", "embedder_probes"]
 
+_log = logging.getLogger("outcrop")
 _LOCK_SECONDS_MAX = 1.0  # to wait for another build makes no sense; the collector has the lock for a moment
 _FAULTS_OF_THE_DATA = (InvalidInput, NothingToBuild, BuildFailed, Damaged, Closed)
 
@@ -53,15 +55,19 @@ def build(plan: BuildPlan) -> GenerationName:
         age_days_max = plan.config.abandoned_build_days if plan.resume else -1.0
         left = unfinished.look(plan.folder, plan.recipe, age_days_max=age_days_max)
         name = journal.next_generation()
+        began = monotonic()
+        _tell(plan, name, "build_began", source=plan.source.description)
         try:
             _build(plan, journal, left, name)
         except BaseException as error:
+            _tell(plan, name, "build_failed", error=type(error).__name__, seconds=round(monotonic() - began, 3))
             kept = _kept_or_removed(plan, journal, name, error)
             if isinstance(error, BuildCancelled):
                 raise _cancelled(plan, name, resumable=kept) from None
             raise
         with suppress(OutcropError):  # the generation is ready; the next build lets go of what is held in vain
             journal.release(name.number)
+    _tell(plan, name, "build_ended", seconds=round(monotonic() - began, 3))
     return name
 
 
@@ -69,6 +75,12 @@ def embedder_probes(embedder: Embedder) -> tuple[Probe, ...]:
     """What the embedder makes of the probe texts, for the manifest."""
     vectors: NDArray[np.float32] = probe_vectors(embedder)
     return tuple(Probe(text=text, vector=tuple(map(float, vector))) for text, vector in zip(probe_texts(), vectors, strict=True))
+
+
+def _tell(plan: BuildPlan, name: GenerationName, event: str, **values: object) -> None:
+    collection = plan.folder.path.name
+    known = {"event": event, "collection": collection, "generation": name.number, **values}
+    _log.info("%s: generation %d of %r", event.replace("_", " "), name.number, collection, extra=known)
 
 
 def _build(plan: BuildPlan, journal: Journal, left: Left, name: GenerationName) -> None:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from outcrop import files
+from outcrop import files, spans
 from outcrop.builds.stage import Stage
 from outcrop.errors import (
     CatchUpFailed,
@@ -37,6 +37,7 @@ from outcrop.writes.fitting import EMBEDDING_ERRORS
 _log = logging.getLogger("outcrop")
 Kind = Literal["promote", "rollback", "quarantine"]
 Outcome = Literal["active", "unwanted", "other active"]
+_EVENTS: dict[Kind, str] = {"promote": "promoted", "rollback": "rolled_back", "quarantine": "quarantined"}
 _ENTRIES_UNDER_LOCK_MAX = 200
 _FREE_ROUNDS = 5
 _DELAYING_ROUNDS = 10
@@ -74,11 +75,13 @@ def make_active(stage: Stage, change: Change) -> GenerationInfo | None:
     Raises `Damaged`, `CatchUpFailed`, `CollectionLocked`, what the gate and what the embedder raise; nothing is changed then.
     """
     sealed = manifest.required(stage.folder.generation(change.name))
+    spans.phase("check")
     checks.check(stage.folder.generation(change.name), stage.config)
     if change.name == catalog.active_or_none(stage.folder):
         _unmark(stage, change.name)
         return catalog.info(stage.folder, change.name) if change.still_wanted() else None
     before = catalog.active_or_none(stage.folder)
+    spans.phase("catch up")
     with stage.opened(change.name) as (opened, live), _intended(stage, change, before, sealed.source) as intent:
         catch_up(stage.journal, live, lexically=change.lexically)
         _unmark(stage, change.name)
@@ -88,11 +91,14 @@ def make_active(stage: Stage, change: Change) -> GenerationInfo | None:
         outcome: Outcome = "other active"
         while outcome == "other active":
             against = catalog.active_or_none(stage.folder)
+            spans.phase("judge")
             report = _judged(stage, change, opened)
+            spans.phase("cut over")
             outcome = _cut_over(stage, change, live, _Judged(intent=intent, against=against, report=report))
         opened.index.follow(stage.config.lancedb_apply_seconds)
     if outcome != "active":
         return None
+    _tell(stage, change, before)
     _unmark(stage, change.name, REFUSED)
     return catalog.info(stage.folder, change.name)
 
@@ -211,9 +217,18 @@ def _judged(stage: Stage, change: Change, opened: OpenGeneration) -> str | None:
     try:
         return change.judge(opened)
     except GateFailed as error:
+        known = {"event": "promotion_refused", "collection": stage.folder.path.name, "generation": change.name.number}
+        _log.warning("the gate refuses generation %d of %r", change.name.number, stage.folder.path.name, extra=known)
         note = msgspec.json.encode({"at": now(), "report": error.report.to_dict()})
         files.write_atomically(stage.folder.generation(change.name) / REFUSED, note)
         raise
+
+
+def _tell(stage: Stage, change: Change, before: GenerationName | None) -> None:
+    collection, event = stage.folder.path.name, _EVENTS[change.kind]
+    known = {"event": event, "collection": collection, "generation": change.name.number, "forced": change.forced}
+    known["previous"] = None if before is None else before.number
+    _log.info("generation %d of %r is active (%s)", change.name.number, collection, event.replace("_", " "), extra=known)
 
 
 def _unmark(stage: Stage, name: GenerationName, mark: str = QUARANTINED) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from outcrop import spans
 from outcrop.ingest.stage_clock import StageClock
 from outcrop.memory import Account
 
@@ -100,6 +101,7 @@ class Meter:
         self._reset(phase)
         self._phase = phase
         self._stages = stages
+        spans.phase(phase)
         self._tell(self._started)
 
     def advance(
@@ -117,6 +119,7 @@ class Meter:
 
     def finish(self) -> Progress:
         """Tell the sink the last state of the phase and return it."""
+        spans.phase(None)
         return self._tell(self._clock())
 
     def _reset(self, phase: str) -> None:

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from outcrop import filters
+from outcrop import filters, spans
 from outcrop.embedding.failures import mapped_failures
 from outcrop.embedding.protocol import Embedder
 from outcrop.engines import registry
@@ -36,6 +36,7 @@ _NO_RANKING = Ranking(slots=np.empty(0, np.int64), scores=np.empty(0, np.float32
 class _Timed(msgspec.Struct, frozen=True, eq=False):
     ranking: Ranking
     took_ms: float
+    began: float = 0.0
 
 
 class _Forgotten(Exception):
@@ -75,7 +76,12 @@ class Executor:
         self, generation: OpenGeneration, request: Request, degraded: Degraded | None, *, embed: Embed, index: IndexSnapshot | None
     ) -> Hits:
         began = perf_counter()
-        vector, embed_ms = embed(generation, request)
+        told = _told()
+        if told is None or request.mode == "lexical" or request.vector is not None:
+            vector, embed_ms = embed(generation, request)
+        else:
+            with told.within("embed"):
+                vector, embed_ms = embed(generation, request)
         for _ in range(_SNAPSHOTS_MAX):
             index = generation.index.snapshot() if index is None else index
             answer = partial(
@@ -117,6 +123,13 @@ class Executor:
         ended = perf_counter()
         if nearest is not None and vector is not None:
             self.reruns.offer(Asked(generation.name.uuid, index, vector, request.where, nearest.ranking))
+        told = _told()
+        if told is not None:
+            for leg, of in (("lexical", lexical), ("vector", nearest)):
+                if of is not None and of.began:
+                    told.add(leg, of.began, of.began + of.took_ms / 1e3)
+            told.add("fuse", fuse_began, fetch_began)
+            told.add("fetch", fetch_began, ended)
         took = TookMs(
             total=(ended - began) * 1e3,
             embed=embed_ms,
@@ -159,7 +172,13 @@ class Executor:
 def _timed(run: Callable[[], Ranking]) -> _Timed:
     began = perf_counter()
     ranking = run()
-    return _Timed(ranking=ranking, took_ms=(perf_counter() - began) * 1e3)
+    return _Timed(ranking=ranking, took_ms=(perf_counter() - began) * 1e3, began=began)
+
+
+def _told() -> spans.Operation | None:
+    """The span of this very search, if there is one: not that of a batch or of a promotion, which has thousands of searches."""
+    opened = spans.current()
+    return opened if opened is not None and opened.name == "search" else None
 
 
 def query_vector(generation: OpenGeneration, request: Request) -> tuple[NDArray[np.float32] | None, float | None]:

@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from outcrop import spans
 from outcrop.embedding.failures import mapped_failures
 from outcrop.embedding.protocol import EmbedsQueries
 from outcrop.errors import EmbeddingFailed, InvalidQuery, OutcropError
@@ -64,7 +65,7 @@ class Batch:
         if not isinstance(embedder, EmbedsQueries):
             return {}
         began = perf_counter()
-        with mapped_failures(embedder):
+        with spans.step("embed"), mapped_failures(embedder):
             made = embedder.embed_queries([requests[place].query for place in places])
         if len(made) != len(places):
             spec = embedder.identity.spec

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from outcrop import filters
+from outcrop import filters, spans
 from outcrop.errors import DuplicateDocument, NotYetVisible
 from outcrop.filters import Filter
 from outcrop.generations.journal import EntryKind, Journal
@@ -81,7 +81,7 @@ def upsert(place: Place, source: Source) -> WriteResult:
 
 def cut(place: Place, batch: Batch) -> Cut:
     """Cut documents as the active generation wants it, or the first one that is to be made."""
-    with place.live() as live:
+    with spans.step("cut"), place.live() as live:
         fitter = place.unborn() if live is None else live.fitter
         preparer = Preparer(fitter.recipe, fitter.embedder(), fitter.chunker())
     recipe = preparer.settle(batch) if live is None and fitter.recipe.dimension is None else fitter.recipe
@@ -90,7 +90,8 @@ def cut(place: Place, batch: Batch) -> Cut:
 
 def embedded(pieces: Cut) -> Ready:
     """Give the pieces their vectors."""
-    return Ready(recipe=pieces.recipe, prepared=pieces.preparer.embed(pieces.prepared))
+    with spans.step("embed"):
+        return Ready(recipe=pieces.recipe, prepared=pieces.preparer.embed(pieces.prepared))
 
 
 def put(place: Place, ready: Ready) -> WriteResult | None:
@@ -185,8 +186,10 @@ def _written(place: Place, live: Live | None, outcomes: Outcomes) -> WriteResult
         sequence, effect = place.journal.accept(entries), Effect(put=0, replaced=0, deleted=0, patched=0, chunks=0)
     else:
         with live.applying():  # before it is accepted: a catch-up that goes on must not apply it first, or the counts are wrong
-            sequence = place.journal.accept(entries)
-            effect = _visible(live, outcomes, sequence)
+            with spans.step("journal"):
+                sequence = place.journal.accept(entries)
+            with spans.step("apply"):
+                effect = _visible(live, outcomes, sequence)
     return WriteResult(
         sequence=sequence,
         upserted=effect.put,

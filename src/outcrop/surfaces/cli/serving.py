@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from outcrop.errors import MissingExtra
+from outcrop.surfaces import tracing
 from outcrop.surfaces.addresses import is_loopback
 from outcrop.surfaces.cli.program import Invocation, WrongUsage, invocation
 from outcrop.surfaces.cli.rendering import note
@@ -36,6 +39,11 @@ def serve(
     no_query_log: Annotated[
         bool, typer.Option("--no-query-log", help="Keep no log of what is searched for (see outcrop insights).")
     ] = False,
+    log_format: Annotated[
+        str | None, typer.Option(help="json or text; else text on a terminal, json elsewhere.", show_default=False)
+    ] = None,
+    access_log: Annotated[bool, typer.Option(help="A line of the log for each request.")] = True,
+    trace_queries: Annotated[bool, typer.Option("--trace-queries", help="Have traces tell what was searched for.")] = False,
 ) -> None:
     """Serve the database over HTTP, with a dashboard.
 
@@ -49,6 +57,8 @@ def serve(
     folder = call.db if path is None else path
     if (certificate is None) != (key is None):
         raise WrongUsage("--certificate and --key go together")
+    if log_format not in (None, "json", "text"):
+        raise WrongUsage(f"--log-format is json or text, found {log_format!r}")
     if not is_loopback(host) and (no_keys or not Keys(folder).wanted):
         if not no_keys:
             raise WrongUsage(
@@ -62,9 +72,12 @@ def serve(
             raise WrongUsage(f"--source-folder: there is no folder {one}")
     if mcp_allow_write and read_only:
         raise WrongUsage("--mcp-allow-write and --read-only contradict each other")
-    serving = {"host": host, "port": port, "read_only": read_only, "readers": readers, "with_keys": not no_keys}
+    serving: dict[str, Any] = {"host": host, "port": port, "read_only": read_only, "readers": readers, "with_keys": not no_keys}
     serving |= {"agents_write": mcp_allow_write, "query_log": not no_query_log}
     serving |= {"source_folders": tuple(str(one.absolute()) for one in folders)}
+    tracing.wanted(os.environ)  # what is wrong with it is said here
+    told = log_format or ("text" if sys.stderr.isatty() else "json")
+    serving |= {"log_format": told, "access_log": access_log, "trace_queries": trace_queries}
     _serve(call, folder, serving, tls=(certificate, key))
 
 
@@ -78,8 +91,4 @@ def _serve(call: Invocation, folder: Path, chosen: dict[str, Any], *, tls: tuple
     serving = Serving(path=str(folder.absolute()), mode=call.mode, certificate=certificate, key=key, **chosen)
     with serving.opened() as db:  # what is wrong with it is said here, and not by a process that ends at once
         logged = db.config.query_log_share > 0 and not serving.read_only
-    host = f"[{serving.host}]" if ":" in serving.host else serving.host
-    scheme = "http" if certificate is None else "https"
-    about_log = "; searches are logged for outcrop insights, and --no-query-log turns that off" if logged else ""
-    address = f"{scheme}://{host}:{serving.port}"
-    serve(serving, ready=lambda: note(f"serving {folder} at {address}, with a dashboard at {address}/ (Ctrl-C ends it){about_log}"))
+    serve(serving, notice="; searches are logged for outcrop insights, and --no-query-log turns that off" if logged else "")

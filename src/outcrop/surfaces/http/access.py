@@ -12,6 +12,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from outcrop.surfaces.addresses import is_loopback, name_in
+from outcrop.surfaces.http.observing import note_key
 from outcrop.surfaces.http.problems import Forbidden, Unauthenticated
 from outcrop.surfaces.http.served import Served
 from outcrop.surfaces.keys import Key, Scope
@@ -109,4 +110,5 @@ def _key(connection: ASGIConnection[Any, Any, Any, Any], door: Served) -> Key:
     found = door.keys.holder(given[len(_BEARER) :].strip()) if given.lower().startswith(_BEARER) else None
     if found is None:
         raise Unauthenticated("the key is not known here; it may have been revoked")
+    note_key(connection.scope, found.name)
     return found

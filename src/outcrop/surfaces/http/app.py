@@ -23,18 +23,16 @@ from outcrop import Database
 from outcrop.errors import OutcropError, UnknownCollection
 from outcrop.surfaces.http import collections, dashboard, documents, health, problems, queries, searching
 from outcrop.surfaces.http.access import guard, is_limited
-from outcrop.surfaces.http.border import border, method_of, request_id
+from outcrop.surfaces.http.border import border, request_id
 from outcrop.surfaces.http.builds import routes as builds
 from outcrop.surfaces.http.builds.running import Builds
 from outcrop.surfaces.http.metrics import FOLDER_VARIABLE, Metrics
+from outcrop.surfaces.http.observing import Observed
 from outcrop.surfaces.http.served import Bodies, Limits, Served
 from outcrop.surfaces.http.working import Work
 from outcrop.surfaces.keys import Keys
 
 _log = logging.getLogger("outcrop.http")
-_METHODS = frozenset(
-    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-)  # any other is counted as one: a client may invent them
 _ROUTES = (
     *health.ROUTES,
     *collections.ROUTES,
@@ -47,6 +45,8 @@ _ROUTES = (
 _JUDGING_WAIT_MAX = 8
 _HAS_MCP = importlib.util.find_spec("mcp") is not None
 _OPENAPI = OpenAPIConfig(title="Outcrop", version=outcrop.__version__, render_plugins=[JsonRenderPlugin()])
+_SAMPLED_SECONDS = 5.0
+_SCRAPES_WAITING_MAX = 8
 
 
 def application(
@@ -58,39 +58,29 @@ def application(
     is_local: bool = False,
     agents_write: bool = False,
     source_folders: Sequence[str] = (),
+    logs_requests: bool = False,
+    at_end: Callable[[], None] = lambda: None,
 ) -> Litestar:
     """An ASGI application that opens a database when it starts, serves it, and closes it when everything let in is finished.
 
     `with_keys` asks for a key as soon as the database has any, with `needs_keys` also when it has none; without it nobody is asked.
     `is_local` refuses, where no key is wanted, requests to another host's name: a page in a browser may have had it lead here.
-    `agents_write` offers the tools of MCP that write. Builds may read what lies in the `source_folders`.
+    `agents_write` offers the tools of MCP that write. Builds may read what lies in the `source_folders`. With `logs_requests` every
+    request is a record of the logger `outcrop.http`, at level INFO. `at_end` is called when everything is closed.
     """
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        work = Work(threads=limits.threads, waiting_max=limits.waiting_max, seconds_max=limits.seconds_max)
-        writing = Work(threads=limits.writing_threads, waiting_max=limits.waiting_max, seconds_max=limits.seconds_max)
-        uploads = Work(threads=limits.uploads_max, waiting_max=0, seconds_max=limits.seconds_max)
-        judging = Work(threads=limits.judging_max, waiting_max=_JUDGING_WAIT_MAX, seconds_max=limits.seconds_max)
         with closing(opening()) as db:
-            app.state.served = Served(
-                db=db,
-                work=work,
-                writing=writing,
-                uploads=uploads,
-                judging=judging,
-                builds=Builds(source_folders),
-                bodies=Bodies(limits.bodies_bytes_max),
-                limits=limits,
-                keys=Keys(db.path, always_wanted=needs_keys) if with_keys else None,
-                is_local=is_local,
-                agents_write=agents_write,
-                metrics=Metrics(shared=FOLDER_VARIABLE in os.environ),
-            )
-            async with _agents(app), _builds(app.state.served.builds):
+            keys = Keys(db.path, always_wanted=needs_keys) if with_keys else None
+            about = {"is_local": is_local, "agents_write": agents_write, "builds": Builds(source_folders)}
+            door = app.state.served = _served(db, limits, keys, **about)
+            async with _agents(app), _builds(door.builds), _sampling(door):
                 yield
-            for one in (uploads, judging, writing, work):
+            for one in (door.uploads, door.judging, door.writing, door.work, door.scrapes):
                 await one.finish()
+            door.metrics.close()
+        await asyncio.to_thread(at_end)
 
     app = Litestar(
         route_handlers=(*_ROUTES, *_agents_routes()),
@@ -105,8 +95,27 @@ def application(
     )
     # What the framework knows of the routes, which `describing` completes: of another application, since it would add its own.
     app.state.described = Litestar(route_handlers=_ROUTES, openapi_config=_OPENAPI, logging_config=None)
-    app.asgi_handler = border(app.asgi_handler, seconds_max=limits.idle_seconds_max)
+    app.asgi_handler = Observed(border(app.asgi_handler, seconds_max=limits.idle_seconds_max), logs_requests=logs_requests)
     return app
+
+
+def _served(db: Database, limits: Limits, keys: Keys | None, **about: Any) -> Served:
+    def threads(name: str, count: int, waiting_max: int = limits.waiting_max) -> Work:
+        return Work(threads=count, waiting_max=waiting_max, seconds_max=limits.seconds_max, name=name)
+
+    return Served(
+        db=db,
+        work=threads("requests", limits.threads),
+        writing=threads("writes", limits.writing_threads),
+        uploads=threads("uploads", limits.uploads_max, 0),
+        judging=threads("judging", limits.judging_max, _JUDGING_WAIT_MAX),
+        scrapes=threads("scrapes", 1, _SCRAPES_WAITING_MAX),
+        bodies=Bodies(limits.bodies_bytes_max),
+        limits=limits,
+        keys=keys,
+        **about,
+        metrics=Metrics(shared=FOLDER_VARIABLE in os.environ),
+    )
 
 
 def _agents_routes() -> tuple[ASGIRouteHandler, ...]:
@@ -139,11 +148,28 @@ async def _agents(app: Litestar) -> AsyncIterator[None]:
         yield
 
 
+@asynccontextmanager
+async def _sampling(door: Served) -> AsyncIterator[None]:
+    """Where several processes serve, have this one note now and then how it stands, for whichever is asked."""
+
+    async def sampled() -> None:
+        while True:
+            await asyncio.sleep(_SAMPLED_SECONDS)
+            try:
+                await door.scrapes.on_thread(lambda: door.metrics.sample(door.db, door.waiting))
+            except Exception as error:  # noqa: BLE001 - the next one may succeed
+                _log.warning("this process cannot note how it stands: %s", error)
+
+    task = asyncio.create_task(sampled()) if door.metrics.shared else None
+    yield
+    if task is not None:
+        task.cancel()
+
+
 async def _identified(message: Message, scope: Scope) -> None:
     if message["type"] == "http.response.start":
-        method, headers = method_of(scope), [*message.get("headers", ()), (b"x-request-id", request_id(scope).encode())]
+        headers = [*message.get("headers", ()), (b"x-request-id", request_id(scope).encode())]
         message["headers"] = [(name, _allowed(scope, value) if name.lower() == b"allow" else value) for name, value in headers]
-        scope["litestar_app"].state.served.metrics.answered(method if method in _METHODS else "other", message["status"])
 
 
 def _allowed(scope: Scope, found: bytes) -> bytes:
@@ -162,8 +188,11 @@ def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
     if isinstance(error, UnknownCollection) and is_limited(request):  # its message names those that there are
         error = UnknownCollection(f"there is no collection {error.name!r}", name=error.name, nearest=None)
     row, about = problems.problem_of(error), request_id(request.scope)
+    cause = error.cause if isinstance(error, problems.Busy | problems.DeadlinePassed) else None
+    request.app.state.served.metrics.failed(row.name, cause)
     if not row.told:
-        _log.error("request %s failed: %s", about, error, exc_info=None if isinstance(error, OutcropError) else error)
+        known = {"event": "request_failed", "request_id": about, "problem": row.name}
+        _log.error("request %s failed: %s", about, error, exc_info=None if isinstance(error, OutcropError) else error, extra=known)
     headers = {} if row.retry_seconds is None else {"Retry-After": str(row.retry_seconds)}
     if row.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
@@ -174,6 +203,7 @@ def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
 def _refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """What the web framework refuses: no such path, no such method, a parameter that does not fit."""
     row = problems.problem_of_status(error.status_code)
+    request.app.state.served.metrics.failed(row.name)
     faults = [one for one in error.extra if isinstance(one, dict)] if isinstance(error.extra, list) else []
     detail = "; ".join(f"{one.get('key')}: {one.get('message')}" for one in faults) or error.detail
     content = problems.body(row, detail, request_id(request.scope))

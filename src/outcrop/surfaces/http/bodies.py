@@ -260,7 +260,7 @@ async def raw(request: Request[Any, Any, Any]) -> bytes:
                 if size > limit:
                     raise TooLarge(_TOO_LARGE.format(limit))
     except TimeoutError as error:
-        raise DeadlinePassed(f"the body did not come within {seconds:g} seconds") from error
+        raise DeadlinePassed(f"the body did not come within {seconds:g} seconds", cause="sender") from error
     return b"".join(pieces)
 
 
@@ -275,6 +275,6 @@ async def pieces_of(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
     except StopAsyncIteration:
         return
     except TimeoutError as error:
-        raise DeadlinePassed(f"nothing of the body came for {seconds:g} seconds") from error
+        raise DeadlinePassed(f"nothing of the body came for {seconds:g} seconds", cause="sender") from error
     except InternalServerException as error:  # what the framework makes of a client that has gone
         raise BadRequest("the body ended before it was whole: the client has gone") from error

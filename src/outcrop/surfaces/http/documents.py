@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -68,7 +69,7 @@ async def upsert(request: Request[Any, Any, Any], name: FromPath[str]) -> Respon
         return await _streamed(request, name)
     body = await read(request, UpsertBody)
     documents = [_document(one) for one in body.documents]
-    return _written(await served(request).collection(name, lambda collection: collection.upsert(documents), bounded=False))
+    return await _written(request, name, "upsert", lambda collection: collection.upsert(documents))
 
 
 @post(
@@ -81,9 +82,7 @@ async def upsert(request: Request[Any, Any, Any], name: FromPath[str]) -> Respon
 async def delete_documents(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """By their ids or by a filter."""
     body = await read(request, DeleteBody)
-    return _written(
-        await served(request).collection(name, lambda collection: collection.delete(body.ids, where=body.where), bounded=False)
-    )
+    return await _written(request, name, "delete", lambda collection: collection.delete(body.ids, where=body.where))
 
 
 @delete(
@@ -96,7 +95,7 @@ async def delete_documents(request: Request[Any, Any, Any], name: FromPath[str])
 async def delete_document(request: Request[Any, Any, Any], name: FromPath[str], document_id: FromPath[str]) -> Response[Any]:
     """One that is not there counts nothing."""
     document_id = _asked_for(request, document_id)
-    return _written(await served(request).collection(name, lambda collection: collection.delete(document_id), bounded=False))
+    return await _written(request, name, "delete", lambda collection: collection.delete(document_id))
 
 
 def _in_pages(collection: Collection, ids: list[str]) -> Iterator[Document]:
@@ -120,7 +119,9 @@ async def _streamed(request: Request[Any, Any, Any], name: str) -> Response[Any]
     door = served(request)
     opened = await door.database(lambda db: db.collection(name))
     collection = AsyncCollection(opened, door.uploads.pool)
+    began = perf_counter()
     result = await door.uploads.done(lambda: collection.upsert_many(_lines(request)), bounded=False)
+    door.metrics.wrote(name, "stream", result.upserted, perf_counter() - began)
     return replies.json(result, headers={} if result.sequence is None else {"Outcrop-Sequence": str(result.sequence)})
 
 
@@ -154,7 +155,12 @@ def _document(one: DocumentBody) -> Document:
     return Document(**msgspec.structs.asdict(one))
 
 
-def _written(result: WriteResult) -> Response[Any]:
+async def _written(
+    request: Request[Any, Any, Any], name: str, operation: str, write: Callable[[Collection], WriteResult]
+) -> Response[Any]:
+    door, began = served(request), perf_counter()
+    result = await door.collection(name, write, bounded=False)
+    door.metrics.wrote(name, operation, result.upserted + result.deleted, perf_counter() - began)
     return replies.json(result, headers={"Outcrop-Sequence": str(result.sequence)})
 
 

@@ -63,8 +63,8 @@ async def access(request: Request[Any, Any, Any]) -> Response[Any]:
 async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
     """How searches went and how the collections are, in Prometheus's text format."""
     door = served(request)
-    door.metrics.under_way(sum(one.under_way for one in (door.work, door.writing, door.uploads)))
-    return Response(await door.database(door.metrics.text), media_type=MEDIA_TYPE)
+    found = await door.scrapes.on_thread(lambda: door.metrics.text(door.db, door.waiting))
+    return Response(found, media_type=MEDIA_TYPE)
 
 
 @get("/v1/problems", opt=OPEN | described(dict[str, Any]), summary="What the type of a problem means", tags=["health"])

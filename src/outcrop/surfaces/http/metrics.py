@@ -1,52 +1,90 @@
-"""What Prometheus reads at `/metrics`: how searches went, and how the collections are.
+"""What Prometheus reads at `/metrics`: how requests, searches and writes went. How things stand now is `standing.py`'s matter.
 
-Searches are counted as they are answered, over all processes of the server (`serve` gives them a folder for that); what a
-collection holds is looked at when it is asked for. Only collections that there are make a label, so nobody fills the memory.
+Counted as it happens, over all processes of the server (`serve` gives them a folder for that). Only what there is makes a label:
+collections that answered, routes, methods and problems that are known. So nobody fills the memory by asking for what is not there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from time import monotonic
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.values import close_all_multiprocess_files
 
-from outcrop import Database, Hits, Stats
-from outcrop.errors import OutcropError
+from outcrop import Database, Hits
+from outcrop.surfaces.http.standing import Standing
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+NO_ROUTE = "none"
+_SEARCH_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _LEGS = ("embed", "lexical", "vector", "fuse", "fetch")
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_KEPT_SECONDS = 1.0
 
 
 class Metrics:
-    """The counters of one process."""
+    """The counters of one process. `shared`: those of all processes add up, in the folder that the environment names."""
 
     def __init__(self, *, shared: bool) -> None:
-        self._shared = shared
+        self.shared = shared
         self._registry = registry = CollectorRegistry()
+        self._standing = Standing(registry, shared=shared)
+        self._kept: tuple[float, bytes] | None = None
+        self._search(registry)
+        self._write(registry)
+        self._http(registry)
+
+    def _search(self, registry: CollectorRegistry) -> None:
         self._searches = Histogram(
             "outcrop_search_duration_seconds",
             "Seconds of a search, without HTTP.",
             ("collection", "mode", "engine"),
-            buckets=_SECONDS,
+            buckets=_SEARCH_SECONDS,
             registry=registry,
         )
         self._steps = Histogram(
             "outcrop_search_step_duration_seconds",
             "Seconds of a step of a search.",
             ("collection", "step"),
-            buckets=_SECONDS,
+            buckets=_SEARCH_SECONDS,
             registry=registry,
         )
         self._cached = Counter("outcrop_searches_cached", "Searches answered from the cache.", ("collection",), registry=registry)
+        self._empty = Counter("outcrop_searches_empty", "Searches that found nothing.", ("collection",), registry=registry)
         self._degraded = Counter(
             "outcrop_searches_degraded", "Searches answered by a stand-in.", ("collection", "cause"), registry=registry
         )
-        self._requests = Counter("outcrop_http_requests", "Requests answered.", ("method", "status"), registry=registry)
+
+    def _write(self, registry: CollectorRegistry) -> None:
+        self._writes = Histogram(
+            "outcrop_write_duration_seconds",
+            "Seconds of a request that writes documents, without HTTP; of a stream, all of it.",
+            ("collection", "operation"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._written = Counter(
+            "outcrop_written_documents", "Documents put in and taken out.", ("collection", "operation"), registry=registry
+        )
+
+    def _http(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter("outcrop_http_requests", "Requests answered.", ("method", "route", "status"), registry=registry)
+        self._durations = Histogram(
+            "outcrop_http_request_duration_seconds",
+            "Seconds from a request's head to the end of its answer.",
+            ("method", "route"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._problems = Counter("outcrop_http_problems", "Errors answered, by their type.", ("problem",), registry=registry)
+        self._refused = Counter(
+            "outcrop_http_refused", "Requests refused or given up because of the load.", ("cause",), registry=registry
+        )
         self._under_way = Gauge(
             "outcrop_http_requests_under_way",
             "Requests that are worked on or wait.",
@@ -56,6 +94,7 @@ class Metrics:
 
     def searched(self, collection: str, hits: Hits) -> None:
         """Count a search."""
+        self._standing.use(collection)
         took = hits.took_ms
         self._searches.labels(collection, hits.mode, hits.engine).observe(took.total / 1e3)
         for step in _LEGS:
@@ -64,89 +103,55 @@ class Metrics:
                 self._steps.labels(collection, step).observe(value / 1e3)
         if hits.cached:
             self._cached.labels(collection).inc()
+        if not hits:
+            self._empty.labels(collection).inc()
         if hits.degraded is not None:
             self._degraded.labels(collection, hits.degraded.cause).inc()
 
-    def answered(self, method: str, status: int) -> None:
-        """Count a request."""
-        self._requests.labels(method, status).inc()
+    def wrote(self, collection: str, operation: str, documents: int, seconds: float) -> None:
+        """Count a write: how many documents it put in or took out."""
+        self._standing.use(collection)
+        self._writes.labels(collection, operation).observe(seconds)
+        self._written.labels(collection, operation).inc(documents)
 
-    def under_way(self, count: int) -> None:
-        """Say how many requests are worked on or wait."""
-        self._under_way.set(count)
+    def began(self) -> None:
+        """A request has come."""
+        self._under_way.inc()
 
-    def text(self, db: Database) -> bytes:
-        """Everything in Prometheus's text format."""
-        registry = CollectorRegistry()
-        if self._shared:
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        registry.register(_Collections(db))
-        own = b"" if self._shared else generate_latest(self._registry)
-        return own + generate_latest(registry)
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """And has been answered. The method is one of `METHODS`, or "other"."""
+        self._under_way.dec()
+        self._requests.labels(method, route, status).inc()
+        self._durations.labels(method, route).observe(seconds)
+
+    def failed(self, problem: str, cause: str | None = None) -> None:
+        """Count an error; `cause` says which limit it was that refused a request, if it was one."""
+        self._problems.labels(problem).inc()
+        if cause is not None:
+            self._refused.labels(cause).inc()
+
+    def sample(self, db: Database, waiting: Callable[[], dict[str, int]]) -> None:
+        """Say how this process stands, where another one of the server answers the next scrape."""
+        self._standing.sample(db, waiting())
+
+    def text(self, db: Database, waiting: Callable[[], dict[str, int]]) -> bytes:
+        """Everything in Prometheus's text format, at most a second old. `waiting`: how many wait for what. Not for two threads."""
+        now = monotonic()
+        if self._kept is None or now - self._kept[0] > _KEPT_SECONDS:
+            found = generate_latest(_Everything(list(self._standing.collect(db, waiting()))))
+            self._kept = monotonic(), found
+        return self._kept[1]
+
+    def close(self) -> None:
+        """Let go of the files by which the processes add up."""
+        if self.shared:
+            close_all_multiprocess_files()  # type: ignore[no-untyped-call]
 
 
-class _Collections(Collector):
-    """How the collections are now."""
-
-    def __init__(self, db: Database) -> None:
-        self._db = db
+class _Everything(Collector):
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
 
     def collect(self) -> Iterable[Metric]:
-        """One family after the other."""
-        found = {name: stats for name in self._db.collections() if (stats := self._stats(name)) is not None}
-        yield _generations(found)
-        by_name = (
-            ("outcrop_documents", "Documents that there are.", lambda one: one.document_count),
-            ("outcrop_chunks", "Chunks that are searched.", lambda one: one.chunk_count),
-            ("outcrop_index_lag_documents", "Chunks written and in no index part yet.", lambda one: one.index_lag),
-            ("outcrop_size_bytes", "Bytes on disk.", lambda one: one.size_bytes),
-            ("outcrop_journal_bytes", "Bytes of the journal.", lambda one: one.journal_bytes),
-            ("outcrop_sequence", "The last write.", lambda one: one.sequence),
-            ("outcrop_degraded", "Whether something stands in for the active generation or its engine.", _is_degraded),
-            ("outcrop_breaker_open", "Whether the circuit breaker keeps the engine from being asked.", _is_open),
-            ("outcrop_live_recall", "The share of the true ten nearest that real searches found.", _live_recall),
-        )
-        for name, about, value in by_name:
-            family = GaugeMetricFamily(name, about, labels=["collection"])
-            for collection, stats in found.items():
-                number = value(stats)
-                if number is not None:
-                    family.add_metric([collection], float(number))
-            yield family
-
-    def _stats(self, name: str) -> Stats | None:
-        try:
-            return self._db.collection(name).stats()
-        except OutcropError:  # `/health` tells of it
-            return None
-
-
-def _generations(found: dict[str, Stats]) -> Metric:
-    family = InfoMetricFamily("outcrop_generation", "The active generation.", labels=["collection"])
-    for collection, stats in found.items():
-        active = next((one for one in stats.generations if one.number == stats.active), None)
-        if active is not None:
-            embedder = active.recipe.embedder
-            family.add_metric(
-                [collection],
-                {
-                    "generation": str(active.number),
-                    "uuid": active.uuid,
-                    "engine": active.recipe.engine,
-                    "embedder": "none" if embedder is None else embedder.spec,
-                    "vector_index": active.vector_index or "none",
-                },
-            )
-    return family
-
-
-def _is_degraded(one: Stats) -> bool:
-    return one.degraded is not None
-
-
-def _is_open(one: Stats) -> bool | None:
-    return None if one.serving is None else one.serving.state != "closed"
-
-
-def _live_recall(one: Stats) -> float | None:
-    return None if one.live_recall is None else one.live_recall.recall
+        """All of it."""
+        return self._families

@@ -18,12 +18,18 @@ MEDIA_TYPE = "application/problem+json"
 _TYPES = "/v1/problems"
 
 
-class Busy(Exception):
-    """More requests are waiting than are let in."""
+class _Loaded(Exception):
+    def __init__(self, message: str, *, cause: str) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
-class DeadlinePassed(Exception):
-    """A request took longer than it may. What it began goes on."""
+class Busy(_Loaded):
+    """More requests are waiting than are let in; `cause` says which limit it was, as docs/guides/observing.md lists them."""
+
+
+class DeadlinePassed(_Loaded):
+    """A request took longer than it may. What it began goes on. `cause` is "deadline", or "sender" if its body did not come."""
 
 
 class TooLarge(Exception):

@@ -51,7 +51,7 @@ class Bodies:
     def take(self, size_bytes: int) -> None:
         """Hold so many more. Raises `Busy` when that is too much for all together."""
         if self.size_bytes + size_bytes > self._size_bytes_max:
-            raise Busy("too many large bodies are being read; try again in a second")
+            raise Busy("too many large bodies are being read; try again in a second", cause="bodies")
         self.size_bytes += size_bytes
 
     def give_back(self, size_bytes: int) -> None:
@@ -71,12 +71,17 @@ class Served(msgspec.Struct, frozen=True, eq=False):
     uploads: Work
     judging: Work
     builds: Builds
+    scrapes: Work
     bodies: Bodies
     limits: Limits
     keys: Keys | None
     is_local: bool
     agents_write: bool
     metrics: Metrics
+
+    def waiting(self) -> dict[str, int]:
+        """How many requests wait for which threads."""
+        return {one.name: one.waiting for one in (self.work, self.writing, self.uploads, self.judging, self.scrapes)}
 
     async def database(self, call: Callable[[Database], _T], *, bounded: bool = True) -> _T:
         """What a call gives, on a thread. Raises what it raises, `Busy` and `DeadlinePassed`.

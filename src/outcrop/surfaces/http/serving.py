@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,11 +21,13 @@ from litestar import Litestar
 import outcrop
 from outcrop import Config, Database
 from outcrop.config import PRESET_DEFAULT, load
+from outcrop.surfaces import logs, tracing
 from outcrop.surfaces.addresses import is_loopback
 from outcrop.surfaces.http.app import application
 from outcrop.surfaces.http.metrics import FOLDER_VARIABLE
 from outcrop.surfaces.http.served import Limits
 
+_log = logging.getLogger("outcrop.http")
 _KILL_SECONDS = 60
 _BACKLOG = 1024
 _HEAD_BYTES_MAX = 131_072  # what the library holds of a request before the application sees it
@@ -37,6 +38,7 @@ class Serving(msgspec.Struct, frozen=True):
     """What is served and where; `readers` more processes answer beside the first. `certificate` and `key` are files for TLS.
 
     Builds may read what lies in the `source_folders`.
+    With `access_log` every request is a line of the log. `trace_queries` has traces tell what was searched for.
     """
 
     path: str
@@ -52,6 +54,15 @@ class Serving(msgspec.Struct, frozen=True):
     key: str | None = None
     query_log: bool = True
     source_folders: tuple[str, ...] = ()
+    log_format: logs.Format = "text"
+    access_log: bool = False
+    trace_queries: bool = False
+
+    @property
+    def address(self) -> str:
+        """Where it is reached."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'http' if self.certificate is None else 'https'}://{host}:{self.port}"
 
     def opened(self) -> Database:
         """The database. Its searches are logged, unless `query_log` is off or the file or the environment says otherwise."""
@@ -63,16 +74,16 @@ class Serving(msgspec.Struct, frozen=True):
         return outcrop.open(self.path, config=given, read_only=self.read_only)
 
 
-def serve(serving: Serving, *, ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM. `ready` is called once connections are taken."""
+def serve(serving: Serving, *, notice: str = "") -> None:
+    """Serve until SIGINT or SIGTERM. The log says when connections are taken, and the `notice` with it."""
     _allow_files()
     multiprocessing.set_start_method("spawn", force=True)  # a fork would take this process's libraries along, as they are
     with tempfile.TemporaryDirectory(prefix="outcrop-metrics-") as counted:
         os.environ[FOLDER_VARIABLE] = counted  # where the processes add up what they count
-        _serve(serving, ready)
+        _serve(serving, notice)
 
 
-def _serve(serving: Serving, ready: Callable[[], None]) -> None:
+def _serve(serving: Serving, notice: str) -> None:
     server = Server(
         "outcrop",
         address=serving.host,
@@ -90,8 +101,11 @@ def _serve(serving: Serving, ready: Callable[[], None]) -> None:
         ssl_cert=None if serving.certificate is None else Path(serving.certificate),
         ssl_key=None if serving.key is None else Path(serving.key),
     )
-    server.on_startup(ready)
+    logs.begin(serving.log_format)
+    told = f"serving {serving.path} at {serving.address}, with a dashboard at {serving.address}/ (Ctrl-C ends it){notice}"
+    server.on_startup(partial(_tell, serving, "started", told))
     server.serve(target_loader=partial(_application, serving), wrap_loader=False)
+    _tell(serving, "stopped", "stopped; what had been let in is answered")
 
 
 def _allow_files() -> None:
@@ -109,6 +123,8 @@ def _allow_files() -> None:
 def _application(serving: Serving) -> Litestar:
     """What each of the processes runs."""
     is_local = is_loopback(serving.host)
+    logs.begin(serving.log_format)
+    end = tracing.begin(os.environ, query_text=serving.trace_queries)
     app = application(
         serving.opened,
         serving.limits,
@@ -117,6 +133,8 @@ def _application(serving: Serving) -> Litestar:
         is_local=is_local,
         agents_write=serving.agents_write,
         source_folders=serving.source_folders,
+        logs_requests=serving.access_log,
+        at_end=end,
     )
     app.on_shutdown.append(_leave_without_finalizing)
     return app
@@ -132,3 +150,15 @@ def _leave() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _tell(serving: Serving, event: str, message: str) -> None:
+    """Have the log say that serving begins or ends."""
+    known: dict[str, object] = {
+        "event": event,
+        "version": outcrop.__version__,
+        "address": serving.address,
+        "processes": 1 + serving.readers,
+    }
+    known["traces"] = ", ".join(tracing.wanted(os.environ)) or "off"
+    _log.info("%s", message, extra=known)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from outcrop import spans
 from outcrop.surfaces.http.problems import Busy, DeadlinePassed
 
 _T = TypeVar("_T")
@@ -20,7 +21,9 @@ _T = TypeVar("_T")
 class Work:
     """Lets requests in. Used by one event loop."""
 
-    def __init__(self, *, threads: int, waiting_max: int, seconds_max: float) -> None:
+    def __init__(self, *, threads: int, waiting_max: int, seconds_max: float, name: str = "requests") -> None:
+        self.name = name
+        self._threads = threads
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="outcrop-http")
         self._under_way_max = threads + waiting_max
         self._seconds_max = seconds_max
@@ -31,6 +34,11 @@ class Work:
         """How many requests are worked on or wait."""
         return len(self._under_way)
 
+    @property
+    def waiting(self) -> int:
+        """How many of them wait."""
+        return max(0, len(self._under_way) - self._threads)
+
     async def on_thread(self, call: Callable[[], _T], *, bounded: bool = True) -> _T:
         """What a call gives that blocks. Without `bounded` it may take any time.
 
@@ -40,7 +48,7 @@ class Work:
         begun: list[Future[_T]] = []
 
         def begin() -> Awaitable[_T]:
-            begun.append(self.pool.submit(call))
+            begun.append(self.pool.submit(spans.carried(call)))
             return asyncio.wrap_future(begun[0])
 
         try:
@@ -53,13 +61,13 @@ class Work:
     async def done(self, begin: Callable[[], Awaitable[_T]], *, bounded: bool = True) -> _T:
         """As `on_thread`, of what waits for threads by itself."""
         if len(self._under_way) >= self._under_way_max:
-            raise Busy(f"{len(self._under_way)} requests are under way; try again in a second")
+            raise Busy(f"{len(self._under_way)} requests are under way; try again in a second", cause=self.name)
         future = asyncio.ensure_future(begin())
         self._under_way.add(future)
         future.add_done_callback(self._ended)
         finished, _ = await asyncio.wait([future], timeout=self._seconds_max if bounded else None)
         if not finished:
-            raise DeadlinePassed(f"it took more than {self._seconds_max:g} seconds")
+            raise DeadlinePassed(f"it took more than {self._seconds_max:g} seconds", cause="deadline")
         return future.result()
 
     async def finish(self) -> None:

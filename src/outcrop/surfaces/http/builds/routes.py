@@ -119,7 +119,8 @@ async def build_events(request: Request[Any, Any, Any], name: FromPath[str], bui
 
     await found()  # what is not there is a problem, and no stream
     if door.builds.followers >= door.limits.streams_max:
-        raise Busy(f"{door.builds.followers} clients follow builds; ask for the build itself now and then, or try again")
+        told = f"{door.builds.followers} clients follow builds; ask for the build itself now and then, or try again"
+        raise Busy(told, cause="followers")
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return Stream(events.told(door.builds, found), media_type=events.MEDIA_TYPE, headers=headers)
 
