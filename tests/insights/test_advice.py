@@ -128,6 +128,12 @@ CASES: dict[str, tuple[list[Line], list[Line], str, dict[str, Any]]] = {
         {},
     ),
     "waiting": (lines(100, total_ms=8.0), lines(100, total_ms=4.5), "is spent waiting", {}),
+    "log-too-small": (
+        [*lines(99), *lines(1, at=1000.0 + 86_400)],
+        [*lines(99), *lines(1, at=1000.0 + 6.5 * 86_400)],
+        "reaches back 1.0 days of the 7 days asked for. log fewer searches (query_log_share = 0.14",
+        {"log_bytes": 95_000_000},
+    ),
     "large-k": (lines(100, k=100, fetch_ms=2.0), lines(100, k=49, fetch_ms=2.0), "ask for 50 hits or more", {}),
 }
 
@@ -155,6 +161,10 @@ def test_every_rule_has_its_cases() -> None:
         .replace("-", "_")
         for name in CASES
     }  # fmt: skip
+
+
+def test_a_log_that_is_not_full_is_not_too_small() -> None:
+    assert "log-too-small" not in rules(lines(200), log_bytes=80_000_000)
 
 
 def test_of_searches_as_they_should_be_nothing_is_said() -> None:

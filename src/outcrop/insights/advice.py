@@ -40,6 +40,10 @@ WAITING_MS = 1.0
 LARGE_K_SHARE = 0.2
 FETCH_SHARE = 0.3
 SUGGESTED_SECONDS = 3600
+LOG_FULL_SHARE = 0.9
+REACHED_SHARE = 0.9
+_SECONDS_PER_DAY = 86_400.0
+_SHARE_MIN = 0.001
 _PLAIN_SHARE = 0.1  # smaller ones are told with a decimal
 
 
@@ -282,6 +286,20 @@ def large_pages(tally: Tally, facts: Facts) -> Iterator[Advice]:  # noqa: ARG001
         )
 
 
+def log_too_small(tally: Tally, facts: Facts) -> Iterator[Advice]:
+    """The log is full, and does not reach back as far as is looked."""
+    reaches = (tally.last_at - tally.first_at) / _SECONDS_PER_DAY
+    full = facts.log_bytes >= LOG_FULL_SHARE * facts.config.query_log_bytes_max
+    if tally.searches >= SEARCHES_MIN and full and reaches < REACHED_SHARE * facts.days:
+        reached = f"{reaches:.1f} days" if reaches >= 1 else f"{reaches * 24:.1f} hours"
+        share = tally.searches / tally.estimated * max(reaches / facts.days, _SHARE_MIN)
+        yield Advice(
+            "log-too-small",
+            f"the log is full ({facts.log_bytes / 1e6:,.0f} MB) and reaches back {reached} of the {facts.days:g} days asked for.",
+            f"log fewer searches (query_log_share = {share:.2g} would reach back all of them), or raise query_log_bytes_max.",
+        )
+
+
 def unknown(fields: tuple[str, ...], facts: Facts) -> tuple[str, ...]:
     """Those of a filter's fields that no document has."""
     known = facts.fields
@@ -320,4 +338,5 @@ RULES: tuple[Rule, ...] = (
     slow_embedding,
     waiting,
     large_pages,
+    log_too_small,
 )

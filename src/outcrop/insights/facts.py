@@ -12,6 +12,7 @@ class Facts(msgspec.Struct, frozen=True):
     """A collection as it is now. `fields` are those that a filter can use, `slow_fields` of these those without a column.
 
     `embedder` and `analyzer` are of the active generation; the first is None where vectors were given or there are none.
+    `log_bytes` is the log's size, `days` how far back is looked.
     """
 
     collection: str
@@ -21,6 +22,8 @@ class Facts(msgspec.Struct, frozen=True):
     embedder: str | None = None
     analyzer: str = "english"
     has_vectors: bool = False
+    log_bytes: int = 0
+    days: float = 7.0
 
 
 def facts_of(stats: Stats, config: Config) -> Facts:

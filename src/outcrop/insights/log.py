@@ -66,8 +66,11 @@ class QueryLog:
         """How it does; None if nothing is logged here."""
         if not self._share:
             return None
-        size_bytes = sum(one.size_bytes for one in listed(self._folder))
         writer = self._writer
+        try:
+            size_bytes = sum(one.size_bytes for one in listed(self._folder))
+        except OSError:  # not even to be looked at: `fault` says why
+            size_bytes = 0
         return QueryLogStats(
             share=self._share,
             text=self._text,

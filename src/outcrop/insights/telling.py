@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import time
 
+import msgspec
+
 from outcrop.errors import InvalidInput
+from outcrop.files import storage_errors
 from outcrop.insights.advice import advice, against_unfiltered, unknown
 from outcrop.insights.counting import Asked, Spread
 from outcrop.insights.facts import Facts
@@ -31,20 +34,22 @@ def read(folder: Path, days: float, facts: Facts, *, logging: str | None) -> Ins
     reading = Reading(folder, time() - days * _SECONDS_PER_DAY)
     tally = Tally(facts.config.query_cache_seconds)
     tally.add_all(reading)
-    size_bytes = sum(one.size_bytes for one in listed(folder))
-    return told(tally, facts, days=days, size_bytes=size_bytes, skipped=reading.skipped, logging=logging)
+    with storage_errors(folder):
+        size_bytes = sum(one.size_bytes for one in listed(folder))
+    facts = msgspec.structs.replace(facts, log_bytes=size_bytes, days=days)
+    return told(tally, facts, skipped=reading.skipped, logging=logging)
 
 
-def told(tally: Tally, facts: Facts, *, days: float, size_bytes: int, skipped: int, logging: str | None) -> Insights:
+def told(tally: Tally, facts: Facts, *, skipped: int, logging: str | None) -> Insights:
     """The counts as values, with advice."""
     seconds = tally.last_at - tally.first_at
     busiest = max(tally.hours.items(), key=lambda item: item[1], default=None)
     return Insights(
         collection=facts.collection,
-        days=days,
+        days=facts.days,
         since=_iso(tally.first_at) if tally.searches else None,
         until=_iso(tally.last_at) if tally.searches else None,
-        log_bytes=size_bytes,
+        log_bytes=facts.log_bytes,
         logging=logging,
         searches=tally.searches,
         estimated=round(tally.estimated),
