@@ -86,3 +86,14 @@ def test_the_processes_of_a_server_log_what_is_searched_for(server: Callable[...
     assert {line.query for line in found} == {f"slate {number}" for number in range(20)}
     assert {line.where for line in found} == {"hardness < number"}
     assert b"127.0.0.1" not in b"".join(one.path.read_bytes() for one in listed(log))
+
+
+def test_what_is_logged_is_counted_for_prometheus(logging_client: Client) -> None:
+    for query in ("slate", "granite"):
+        logging_client.get(f"/v1/collections/rocks/search?q={query}")
+    logging_client.get("/v1/collections/rocks/insights")  # which has what waits written
+
+    text = logging_client.get("/metrics").text
+    assert 'outcrop_query_log_lines_total{collection="rocks",outcome="logged"} 2.0' in text
+    assert 'outcrop_query_log_lines_total{collection="rocks",outcome="lost"} 0.0' in text
+    assert 'outcrop_query_log_size_bytes{collection="rocks"}' in text

@@ -88,6 +88,14 @@ class Standing:
             "outcrop_engine_failures", "Failures of the engine that another one stands in for.", ("collection",), registry=registry
         )
 
+        self._log_size = gauge("outcrop_query_log_size_bytes", "Bytes of the query log.", "collection", mode="livemax")
+        self._log_lines = Counter(
+            "outcrop_query_log_lines",
+            "Searches that are in the query log, were dropped for the load, or lost to the disk.",
+            ("collection", "outcome"),
+            registry=registry,
+        )
+
     def use(self, collection: str) -> None:
         """This process has the collection open. Only of such is told what takes opening it."""
         self._used.add(collection)
@@ -162,12 +170,16 @@ class Standing:
         if recall is not None and recall.recall is not None:
             self._recall.labels(name).set(recall.recall)
             self._add(self._judged, recall.searches, name)
+        if stats.query_log is not None:
+            self._log_size.labels(name).set(stats.query_log.size_bytes)
+            for outcome in ("logged", "dropped", "lost"):
+                self._add(self._log_lines, getattr(stats.query_log, outcome), name, outcome)
 
-    def _add(self, counter: Counter, total: int, label: str) -> None:
+    def _add(self, counter: Counter, total: int, *labels: str) -> None:
         """Bring a counter to a total that somebody else counts, and begins anew now and then (with another generation)."""
-        key = (counter._name, label)  # noqa: SLF001 - it has no other name
+        key = (counter._name, *labels)  # noqa: SLF001 - it has no other name
         before = self._counted[key]
-        counter.labels(label).inc(total - before if total >= before else total)
+        counter.labels(*labels).inc(total - before if total >= before else total)
         self._counted[key] = total
 
 
