@@ -17,12 +17,15 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from litestar.testing import TestClient
 
 import outcrop
 from outcrop import Config
-from outcrop.surfaces.http.builds import events, states
+from outcrop.surfaces.http.app import application
+from outcrop.surfaces.http.builds import events, running, states
 from outcrop.surfaces.http.builds.running import Builds
 from outcrop.surfaces.http.builds.states import Build, BuildsFolder
+from outcrop.surfaces.http.served import Limits
 from tests.http.conftest import SlowEmbedder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="stops servers with signals")
@@ -133,7 +136,9 @@ def test_every_process_of_the_server_tells_of_a_build_and_cancels_it(server: Sta
 def test_a_build_whose_process_is_killed_is_interrupted_and_goes_on_when_begun_again(server: Start, slow: SlowEmbedder) -> None:
     client = server()
     following = Following(client, _begun(client, slow))
-    os.kill(_process_of_the_build(client.process.pid), signal.SIGKILL)  # type: ignore[attr-defined]
+    process = _process_of_the_build(client.process.pid)  # type: ignore[attr-defined]
+    assert os.getpriority(os.PRIO_PROCESS, process) >= 10  # searches come first
+    os.kill(process, signal.SIGKILL)
 
     ended = following.last()
     assert (ended["state"], ended["resumable"]) == ("interrupted", True)
@@ -183,6 +188,22 @@ def test_a_server_that_is_killed_takes_its_builds_along(server: Start, slow: Slo
     assert (found.state, found.resumable) == ("interrupted", True)
     assert _again(server(), slow)["state"] == "done"
     assert list(there.path.glob("*.upload")) == []
+
+
+def test_a_build_that_does_not_come_to_its_next_step_is_killed_with_its_server(
+    folder: Path, slow: SlowEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_END_SECONDS", 0.1)
+    with TestClient(application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)), Limits())) as client:
+        begun = client.post(_BUILDS, params={"embedder": slow.spec}, content=_LINES, headers=_NDJSON)
+        assert begun.status_code == 202
+        assert slow.asked.wait(60)
+
+    found, there = _noted(folder)
+    assert (found.id, found.state, found.resumable) == (begun.json()["id"], "interrupted", True)
+    assert found.problem is not None
+    assert "signal 9" in found.problem["detail"]
+    assert {path.suffix for path in there.path.iterdir()} == {".json", ".lock"}
 
 
 def test_an_upload_whose_client_goes_away_leaves_nothing(server: Start, folder: Path) -> None:

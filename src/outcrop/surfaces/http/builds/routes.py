@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -64,19 +63,10 @@ async def start_build(request: Request[Any, Any, Any], name: FromPath[str]) -> R
     if is_upload and body.source is not None:
         raise BadRequest("either a source is named or documents are sent, not both")
     path = await door.database(lambda db: _checked(door, db, name, body, is_upload=is_upload), bounded=False)
-    source, stage = ("upload", "upload") if is_upload else (_OWN if body.source is None else body.source, "start")
-    begun = await _on_thread(door, lambda: door.builds.begin(door.db, name, source, stage))
-    try:
-        if is_upload:
-            path = await _received(request, door, begun)
-        order = _order(door.db, begun, body, path)
-        order = msgspec.structs.replace(order, is_upload=is_upload, request_id=request_id(request.scope))
-        build = await _on_thread(door, lambda: door.builds.start(begun, order))
-    except BaseException as error:
-        giving_up = asyncio.get_running_loop().run_in_executor(door.builds.threads, door.builds.give_up, begun, error)
-        with suppress(asyncio.CancelledError):
-            await asyncio.shield(giving_up)
-        raise
+    accepting = asyncio.ensure_future(_accepted(request, name, body, path, is_upload=is_upload))
+    door.builds.accepting.add(accepting)
+    accepting.add_done_callback(door.builds.accepting.discard)
+    build = await asyncio.shield(accepting)  # a request that is given up must not leave a build half accepted
     return replies.json(build, status=202, headers={"Location": f"/v1/collections/{name}/builds/{build.id}"})
 
 
@@ -123,6 +113,22 @@ async def build_events(request: Request[Any, Any, Any], name: FromPath[str], bui
         raise Busy(told, cause="followers")
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return Stream(events.told(door.builds, found), media_type=events.MEDIA_TYPE, headers=headers)
+
+
+async def _accepted(request: Request[Any, Any, Any], name: str, body: BuildBody, path: str | None, *, is_upload: bool) -> Build:
+    """The build, when its process has been started. Nothing is left of one for which that did not come about."""
+    door = served(request)
+    source, stage = ("upload", "upload") if is_upload else (_OWN if body.source is None else body.source, "start")
+    begun = await _on_thread(door, lambda: door.builds.begin(door.db, name, source, stage))
+    try:
+        if is_upload:
+            path = await _received(request, door, begun)
+        order = _order(door.db, begun, body, path)
+        order = msgspec.structs.replace(order, is_upload=is_upload, request_id=request_id(request.scope))
+        return await _on_thread(door, lambda: door.builds.start(begun, order))
+    except BaseException as error:
+        await _on_thread(door, partial(door.builds.give_up, begun, error))
+        raise
 
 
 async def _on_thread(door: Served, call: Callable[[], _T]) -> _T:

@@ -7,6 +7,7 @@ it, so that it is held for as long as either of the two lives.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import signal
@@ -56,6 +57,7 @@ class Builds:
         self._running: dict[str, tuple[subprocess.Popen[bytes], threading.Thread]] = {}
         self._stopping = False
         self.followers = 0
+        self.accepting: set[asyncio.Future[Build]] = set()
 
     @property
     def stopping(self) -> bool:
@@ -121,7 +123,7 @@ class Builds:
             with suppress(OSError):  # it has ended already, and whoever waits for it says so
                 process.stdin.write(line)
                 process.stdin.flush()
-        return states.find(begun.folder, begun.build.id)
+        return order.build
 
     def cancel(self, db: Database, name: str, build_id: str) -> Build:
         """Ask a build of any process to end. Raises `NotFound`, `IllegalState` if it has ended, `ReadOnly`."""
