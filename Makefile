@@ -22,13 +22,17 @@ FUZZ_VENV := .venv-fuzz
 FUZZ_READY := $(FUZZ_VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-mvp crash stress fuzz compat lint lint-workflows format bench bench-full bench-check bench-1m docs eval wheel clean
+.PHONY: help demo serve test test-mvp crash stress fuzz compat lint lint-workflows format bench bench-full bench-check bench-1m docs eval wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 demo: $(READY) ## build, search, promote and roll back a collection made of this project's own documentation
 	@$(BIN)/outcrop demo
+
+serve: $(READY) ## serve what the demo builds over HTTP, with a dashboard at http://127.0.0.1:7700 (ARGS="--port 8000" for another port)
+	@test -d .demo/kb || $(BIN)/outcrop demo --keep .demo
+	@$(BIN)/outcrop serve .demo/kb $(ARGS)
 
 test: $(READY) ## run every test and example, the packaging check, and see that the engines' code is covered (90 %, branches too)
 	$(BIN)/python -m pytest -q -n auto --dist worksteal $(if $(ARGS),$(ARGS),--cov)
