@@ -59,12 +59,14 @@ def test_without_a_log_it_says_how_to_get_one(cli: Cli, rocks: Path) -> None:
 def test_a_log_is_forgotten_on_request(cli: Cli, rocks: Path) -> None:
     _searched(rocks)
 
-    assert cli("insights", "rocks", "--forget", input="n\n").exit_code != 0
+    refused = cli("insights", "rocks", "--forget")
+    assert refused.exit_code == 2
+    assert "--yes" in refused.stderr
     assert CollectionFolder(rocks / "rocks").queries.exists()
     done = cli("insights", "rocks", "--forget", "--yes")
     assert done.stdout.startswith("Removed the query log of rocks (")
     assert not CollectionFolder(rocks / "rocks").queries.exists()
-    assert json.loads(cli("insights", "rocks", "--forget", "--json").stdout)["removed_bytes"] == 0
+    assert json.loads(cli("insights", "rocks", "--forget", "--yes", "--json").stdout)["removed_bytes"] == 0
 
 
 def test_days_that_are_none_are_refused(cli: Cli, rocks: Path) -> None:

@@ -91,6 +91,14 @@ def test_what_is_older_than_it_may_be_goes(tmp_path: Path) -> None:
     assert {f"{young:013d}-0123abcd.jsonl", "notes.txt"} < names
 
 
+def test_whatever_the_bounds_what_is_written_now_is_there(tmp_path: Path) -> None:
+    writer = appending(tmp_path / "log", days=1e-12, size_bytes_max=16)
+    for number in range(5):
+        writer.append([noted(f"query {number}")])
+
+    assert queries(tmp_path / "log") == ["query 4"]
+
+
 @given(st.integers(min_value=0, max_value=400), st.binary(max_size=40))
 def test_a_line_that_was_cut_short_is_passed_over(tmp_path_factory: pytest.TempPathFactory, cut: int, rubbish: bytes) -> None:
     folder = tmp_path_factory.mktemp("torn") / "log"

@@ -123,13 +123,15 @@ class Segments:
             raise
 
     def _make_room(self, size_bytes: int) -> None:
-        """Remove what is too old, and the oldest until there is room."""
+        """Remove what is too old, and the oldest until there is room; not the segment that is being written."""
         found = listed(self._folder)
         total = sum(one.size_bytes for one in found) + size_bytes
         oldest = time.time() - self._seconds
         for one in found:
             if one.began >= oldest and total <= self._size_bytes_max:
                 return
+            if one.path == self._path:
+                continue
             with suppress(OSError):  # another process was faster, or reads it on Windows
                 one.path.unlink()
             total -= one.size_bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from rich.text import Text
 from outcrop import Insights
 from outcrop.insights import AskedQuery, FilterUse, Silence
 from outcrop.surfaces.cli.arguments import AsJson, CollectionName, Yes
-from outcrop.surfaces.cli.program import Invocation, invocation
+from outcrop.surfaces.cli.program import Invocation, WrongUsage, invocation
 from outcrop.surfaces.cli.rendering import counted, facts, moment, note, plain, show, size, write_json
 
 _SHOWN = 10
@@ -65,7 +66,9 @@ def counted_days(days: float) -> str:
 
 
 def _forget(call: Invocation, collection: str, *, yes: bool, json: bool) -> None:
-    if not yes and not json:
+    if not yes and not sys.stdin.isatty():
+        raise WrongUsage("a log that was removed does not come back; to do it without being asked, say --yes")
+    if not yes:
         typer.confirm(f"Remove the log of what was searched for in {collection}?", abort=True)
     with call.opened(read_only=False) as db:
         size_bytes = db.collection(collection).forget_queries()
