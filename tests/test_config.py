@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outcrop.config import MODES, Config, load
+from outcrop.config import MODES, Config, load, variable
 from outcrop.errors import InvalidConfig, OutcropError, StorageFailed
 
 
@@ -108,16 +108,17 @@ def test_loading_a_loaded_configuration_reads_the_file_anew(tmp_path: Path) -> N
 
 
 def test_every_setting_says_where_it_came_from(tmp_path: Path) -> None:
-    write(tmp_path, '# a comment\n\nmode = "production"\n"part_bytes_max" = "64MiB"\n  symlinks="never"\n')
+    file = write(tmp_path, '# a comment\n\nmode = "production"\n"part_bytes_max" = "64MiB"\n  symlinks="never"\n') / "outcrop.toml"
     config = load(tmp_path, Config.production(candidates=30), {"OUTCROP_LOCK_TIMEOUT_SECONDS": "2.5"})
-    file = tmp_path / "outcrop.toml"
-    assert [(item.key, item.value, item.origin) for item in config.settings()[:14]] == [
+    assert [(item.key, item.value, item.origin) for item in config.settings()[:15]] == [
         ("mode", "production", "code"),
         ("path", tmp_path, "code"),
         ("use_lancedb", True, "preset default"),
         ("fallback_to_mvp", True, "preset default"),
         ("embedder", "auto", "preset default"),
         ("candidates", 30, "code"),
+        ("fusion", "weighted", "preset default"),
+        ("vector_weight", None, "preset default"),
         ("lock_timeout_seconds", 2.5, "OUTCROP_LOCK_TIMEOUT_SECONDS"),
         ("embedding_cache_bytes_max", 2 * 2**30, "preset default"),
         ("query_cache_seconds", 300.0, "preset default"),
@@ -125,9 +126,8 @@ def test_every_setting_says_where_it_came_from(tmp_path: Path) -> None:
         ("part_bytes_max", 64 * 2**20, f"{file}:4"),
         ("batch_documents", 1024, "preset default"),
         ("symlinks", "never", f"{file}:5"),
-        ("openai_base_url", None, "preset default"),
     ]
-    assert {item.origin for item in config.settings()[13:]} == {"preset default"}
+    assert {item.origin for item in config.settings()[15:]} == {"preset default"}
 
 
 def test_the_path_comes_from_either_side_and_must_not_differ(tmp_path: Path) -> None:
@@ -392,9 +392,9 @@ def test_no_environment_raises_anything_but_an_outcrop_error(environ: dict[str, 
 )
 def test_any_text_for_a_setting_is_either_read_or_refused(key: str, text: str) -> None:
     try:
-        config = load("kb", None, {f"OUTCROP_{key.upper()}": text})
+        config = load("kb", None, {variable(key): text})
     except InvalidConfig as error:
         assert error.key == key
-        assert key.upper() in str(error)
+        assert variable(key) in str(error)
     else:
-        assert origins(config)[key] == f"OUTCROP_{key.upper()}"
+        assert origins(config)[key] == variable(key)

@@ -45,6 +45,7 @@ from outcrop.model import (
     TermScore,
     WriteResult,
 )
+from outcrop.reloading import ChangedSetting, Reloaded, WaitingSetting
 from outcrop.retrieval.fusion import Fusion
 from outcrop.retrieval.hits import FoundBy, Hit, Hits, TookMs
 from outcrop.writes.streaming import BulkResult, WrittenBatch
@@ -58,6 +59,7 @@ __all__ = [
     "BulkResult",
     "CacheStats",
     "Capabilities",
+    "ChangedSetting",
     "Chunk",
     "Chunker",
     "Citation",
@@ -96,6 +98,7 @@ __all__ = [
     "RecallGoal",
     "RecallPoint",
     "Recipe",
+    "Reloaded",
     "RepairReport",
     "RollbackPlan",
     "Running",
@@ -105,6 +108,7 @@ __all__ = [
     "TermScore",
     "TookMs",
     "VerifyReport",
+    "WaitingSetting",
     "WriteResult",
     "WrittenBatch",
     "errors",

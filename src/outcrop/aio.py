@@ -253,6 +253,7 @@ class AsyncDatabase:
         """As `Database.read_only`."""
         return self.sync.read_only
 
+    reload = _awaited(Database.reload)
     collections = _awaited(Database.collections)
     create_collection = _opened(Database.create_collection)
     collection = _opened(Database.collection)

@@ -21,13 +21,11 @@ from outcrop.builds.building import Wanted
 from outcrop.builds.ingredients import Ingredients
 from outcrop.builds.maintenance import OptimizeReport, RepairReport, VerifyReport
 from outcrop.builds.promotion import Change
-from outcrop.builds.stage import Stage
+from outcrop.builds.stage import Shared, Stage
 from outcrop.builds.upkeep import Upkeep
-from outcrop.config import Config
 from outcrop.document_rules import checked_ids, checked_metadata
-from outcrop.embedding import Embedder, EmbeddingCache
-from outcrop.engines.registry import Choice
-from outcrop.errors import Closed, Damaged, InvalidConfig, InvalidInput, NoActiveGeneration, ReadOnly
+from outcrop.embedding import Embedder
+from outcrop.errors import Closed, Damaged, InvalidConfig, InvalidInput, ReadOnly
 from outcrop.filters import Filter
 from outcrop.generations import catalog, pointer, record
 from outcrop.generations.catalog import Damage
@@ -39,12 +37,10 @@ from outcrop.index_values import IndexKind, IndexSpec, OptimizeFor
 from outcrop.ingest import BadRecord, Chunker, ProgressSink, SourceLike, open_source
 from outcrop.insights import Insights, QueryLog
 from outcrop.judging import Comparison, Gate, QueriesLike, compare, queries_of
-from outcrop.memory import MemoryBudget, arrow_bytes
+from outcrop.memory import arrow_bytes
 from outcrop.model import Document, GenerationInfo, HistoryEntry, RollbackPlan, Stats, WriteResult
 from outcrop.retrieval import answering
-from outcrop.retrieval.cached_search import CachedSearch
-from outcrop.retrieval.executor import Executor
-from outcrop.retrieval.fusion import Fusion
+from outcrop.retrieval.fusion import Fusion, usual
 from outcrop.retrieval.generation import OpenGeneration, pinned
 from outcrop.retrieval.hits import Hits
 from outcrop.retrieval.many import Batch
@@ -58,18 +54,6 @@ from outcrop.writes.streaming import BulkResult, Stream, WrittenBatch
 _log = logging.getLogger("outcrop")
 GenerationLike = GenerationInfo | int | str
 Where = str | Mapping[str, Any] | Filter
-
-
-class Shared(msgspec.Struct, frozen=True, eq=False):
-    """What the collections of one database share."""
-
-    config: Config
-    choice: Choice
-    executor: Executor
-    cached: CachedSearch
-    memory: MemoryBudget
-    embedding_cache: EmbeddingCache
-    read_only: bool
 
 
 @traced
@@ -86,9 +70,9 @@ class Collection:
         self._record = made
         self._shared = shared
         check_same = partial(record.check_same, folder, made.uuid)
-        self._openings = Openings(folder, shared.config, self._opened_anew, rescue=self._rescue, check_same=check_same)
+        self._openings = Openings(folder, shared.live, self._opened_anew, rescue=self._rescue, check_same=check_same)
         self._queries = QueryLog(folder, shared.config, read_only=shared.read_only, check_same=check_same)
-        self._stage = Stage(
+        self._staged = Stage(
             folder=folder,
             uuid=made.uuid,
             config=shared.config,
@@ -106,6 +90,14 @@ class Collection:
             return f"Collection({self.name!r}, closed)"
         active = catalog.active_or_none(self._folder)
         return f"Collection({self.name!r}, {f'generation {active.number} active' if active else 'no active generation'})"
+
+    @property
+    def _stage(self) -> Stage:
+        """What changes the collection has at hand, with the configuration of now: whoever takes it goes on with that to the end."""
+        staged, config = self._staged, self._shared.config
+        if staged.config is not config:
+            self._staged = staged = msgspec.structs.replace(staged, config=config, ingredients=staged.ingredients.at(config))
+        return staged
 
     @property
     def uuid(self) -> str:
@@ -150,10 +142,10 @@ class Collection:
 
         `mode` is "lexical", "vector" or "hybrid"; None takes the best that the generation and the query allow. A query alone is
         embedded with the generation's own embedder; a `vector` (shape (dimension,)) given with it is used instead. Each leg
-        looks `candidates` deep (default 100), whatever `k` is, so scores and order do not change with `k` and `offset`. `where`
-        is a filter (see `outcrop.filters`), applied before the cut-off. At most `per_document` hits come from one document. Ties
-        among the candidates are ordered by document id; which of more equals become candidates is the leg's choice. `fusion` is
-        "weighted" (default), "rrf" or a `Fusion`.
+        looks `candidates` deep (`Config.candidates`), whatever `k` is, so scores and order do not change with `k` and `offset`.
+        `where` is a filter (see `outcrop.filters`), applied before the cut-off. At most `per_document` hits come from one document.
+        Ties among the candidates are ordered by document id; which of more equals become candidates is the leg's choice. `fusion`
+        is "weighted", "rrf" or a `Fusion`; None is the configured one (`Config.fusion`, `Config.vector_weight`).
 
         The same search, answered within the last minutes (`Config.query_cache_seconds`) from the same generation as of the same
         write, is not run again (`Hits.cached`), unless `cache` is False; nor is a query embedded again.
@@ -161,13 +153,14 @@ class Collection:
         A query of stop words alone finds nothing lexically and says so in `Hits.warnings`. Raises `InvalidQuery`, `InvalidFilter`,
         `NoActiveGeneration`, `UnknownGeneration`, `EmbedderMismatch`, `EmbeddingFailed`.
         """
+        config = self._shared.config
         options = Options(
             k=k,
             offset=offset,
             mode=mode,
             where=where,
-            candidates=self._shared.config.candidates if candidates is None else candidates,
-            fusion=fusion,
+            candidates=config.candidates if candidates is None else candidates,
+            fusion=usual(config) if fusion is None else fusion,
             per_document=per_document,
             explain=explain,
         )
@@ -197,8 +190,11 @@ class Collection:
         first one runs, all search one generation, and none is answered from the cache. Raises what `search` raises, with the place
         of the query as `query_index`.
         """
+        config = self._shared.config
         if options.get("candidates") is None:
-            options["candidates"] = self._shared.config.candidates
+            options["candidates"] = config.candidates
+        if options.get("fusion") is None:
+            options["fusion"] = usual(config)
         with pinned(self._pin(generation)) as opened:
             batch = Batch(queries, vectors, Options(**options), opened)  # type: ignore[arg-type]  # candidates is set
             found = batch.run(self._shared.executor, self._openings.degraded if generation is None else None)
@@ -354,10 +350,11 @@ class Collection:
         Raises `UnknownGeneration`, `Damaged`, `GateFailed`, `CatchUpFailed`, `CollectionLocked`; nothing is changed then.
         """
         self._check_open(writes=True)
-        promotion.restore_pointer(self._stage)
-        judge = partial(gating.judge, self._stage, self._shared.executor, gate, forced=force)
+        stage = self._stage
+        promotion.restore_pointer(stage)
+        judge = partial(gating.judge, stage, self._shared.executor, gate, forced=force)
         change = Change(name=catalog.find(self._folder, generation), kind="promote", forced=force, judge=judge)
-        return promotion.make_active(self._stage, change) or catalog.info(self._folder, change.name)
+        return promotion.make_active(stage, change) or catalog.info(self._folder, change.name)
 
     @overload
     def rollback(
@@ -380,12 +377,13 @@ class Collection:
         `InvalidConfig` if the generation's chunker is not known here.
         """
         self._check_open(writes=not dry_run)
+        stage = self._stage
         if dry_run:
-            return promotion.plan(self._stage, self._rollback_target(to))
-        promotion.restore_pointer(self._stage)
+            return promotion.plan(stage, self._rollback_target(to))
+        promotion.restore_pointer(stage)
         while True:
             name = self._rollback_target(to)
-            done = promotion.roll_back(self._stage, name, only_if_previous=to is None, lexically=allow_lexical)
+            done = promotion.roll_back(stage, name, only_if_previous=to is None, lexically=allow_lexical)
             if done is not None:  # else somebody else promoted meanwhile
                 return done
 
@@ -415,9 +413,10 @@ class Collection:
         Nothing that any process has open is removed. Raises `CollectionLocked`, `StorageFailed`.
         """
         self._check_open(writes=not dry_run)
+        stage = self._stage
         if not dry_run:
-            promotion.restore_pointer(self._stage)
-        return maintenance.collect(self._stage, dry_run=dry_run)
+            promotion.restore_pointer(stage)
+        return maintenance.collect(stage, dry_run=dry_run)
 
     def verify(self, generation: GenerationLike | None = None) -> tuple[VerifyReport, ...]:
         """Check every generation, or one, and the journal: a few seconds for every gigabyte.
@@ -428,10 +427,11 @@ class Collection:
         database that is open read-only). Raises `UnknownGeneration`.
         """
         self._check_open()
+        stage = self._stage
         if generation is not None:
-            return maintenance.verify(self._stage, [catalog.find(self._folder, generation)], read_only=self._shared.read_only)
-        reports = maintenance.verify(self._stage, self._folder.names(), read_only=self._shared.read_only)
-        return (*reports, maintenance.verify_journal(self._stage))
+            return maintenance.verify(stage, [catalog.find(self._folder, generation)], read_only=self._shared.read_only)
+        reports = maintenance.verify(stage, self._folder.names(), read_only=self._shared.read_only)
+        return (*reports, maintenance.verify_journal(stage))
 
     def repair(self, generation: GenerationLike | None = None) -> RepairReport:
         """Build the LanceDB index of the active generation, or another one, anew from its documents; or add one that it lacks.
@@ -442,7 +442,7 @@ class Collection:
         self._check_open(writes=True)
         name = pointer.read(self._folder) if generation is None else catalog.find(self._folder, generation)
         if name is None:
-            raise self._none_active()
+            raise catalog.none_active(self._folder)
         return maintenance.repair(self._stage, name)
 
     def history(self) -> tuple[HistoryEntry, ...]:
@@ -530,6 +530,11 @@ class Collection:
         self._queries.flush()
         return insights.forget(self._folder.queries)
 
+    def reconfigured(self) -> None:
+        """Begin what another configuration of the database has begun to want; `Database.reload` calls it."""
+        self._openings.reconfigured()
+        self._queries.reconfigured(self._shared.config)
+
     def close(self) -> None:
         """Release the open generations; searches that are running, and upkeep, end first. Idempotent."""
         self._upkeep.close()
@@ -552,21 +557,12 @@ class Collection:
         opened = self._openings.pin_active()
         if opened is None:
             self._check_open()
-            raise self._none_active()
+            raise catalog.none_active(self._folder)
         return opened
-
-    def _none_active(self) -> NoActiveGeneration:
-        ready = [one.number for one in catalog.generations(self._folder)]
-        advice = (
-            f"promote generation {ready[-1]} (outcrop promote {self.name} {ready[-1]})"
-            if ready
-            else f"build one and promote it (outcrop build {self.name} SOURCE --promote), or write documents (outcrop upsert)"
-        )
-        return NoActiveGeneration(f"collection {self.name!r} has no active generation: {advice}", collection=self.name)
 
     def _opened_anew(self, name: GenerationName) -> OpenGeneration:
         given = self._stage.ingredients.embedders
-        return OpenGeneration(self._folder, name, self._shared.config, given, read_only=self._shared.read_only)
+        return OpenGeneration(self._folder, name, self._shared.live, given, read_only=self._shared.read_only)
 
     def _rescue(self, name: GenerationName, error: Damaged) -> StandIn | None:
         return quarantine.rescue(self._stage, name, error, read_only=self._shared.read_only)

@@ -6,40 +6,54 @@ the file `outcrop.toml` in the database's folder, the mode's own default.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
+from hashlib import sha256
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypedDict, Unpack, get_args
+from typing import NoReturn, TypedDict, Unpack, cast, get_args
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-from msgspec import Meta
 
 from outcrop.errors import InvalidConfig, StorageFailed
+from outcrop.settings import (
+    DEFAULTS,
+    MODES,
+    PRESETS,
+    PROMISES,
+    RULES,
+    TABLES,
+    Found,
+    FusionName,
+    LogLevel,
+    Mode,
+    QueryLogText,
+    Rule,
+    ServerLimits,
+    Symlinks,
+    nearest,
+)
 
-Mode = Literal["default", "test", "mvp_only", "production", "lancedb_test"]
-Symlinks = Literal["auto", "never"]
-QueryLogText = Literal["full", "hashed"]
+__all__ = ["MODES", "Config", "Mode", "Overrides", "ServerLimits", "Setting", "Symlinks", "folder_of_tables", "load"]
 
-MODES: tuple[str, ...] = get_args(Mode)
 FILE_NAME = "outcrop.toml"
 VARIABLE_PREFIX = "OUTCROP_"
 #: Variables with the prefix that are no settings: the command line's database folder, and its switch for tracebacks.
 RESERVED_VARIABLES = ("OUTCROP_DB", "OUTCROP_DEBUG")
 PRESET_DEFAULT = "preset default"
 CODE = "code"
+SERVED = "default of outcrop serve"
 
 
 class Setting(msgspec.Struct, frozen=True):
     """One effective value and where it came from.
 
-    `origin` is `"preset default"`, a line of a file such as `"kb/outcrop.toml:3"`, a variable such as `"OUTCROP_CANDIDATES"`, or
-    `"code"`.
+    `origin` is `"preset default"`, `"default of outcrop serve"`, a line of a file such as `"kb/outcrop.toml:3"`, a variable such as
+    `"OUTCROP_CANDIDATES"`, or `"code"`.
     """
 
     key: str
@@ -54,6 +68,8 @@ class Overrides(TypedDict, total=False):
     fallback_to_mvp: bool
     embedder: str
     candidates: int
+    fusion: FusionName
+    vector_weight: float | None
     lock_timeout_seconds: float
     embedding_cache_bytes_max: int | str
     query_cache_seconds: float
@@ -78,6 +94,8 @@ class Overrides(TypedDict, total=False):
     query_log_bytes_max: int | str
     query_log_days: float
     query_log_text: QueryLogText
+    log_level: LogLevel
+    server: ServerLimits | Mapping[str, object]
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +109,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     | `fallback_to_mvp` | the built-in engine serves when the configured one cannot |
     | `embedder` | the embedder of new collections; `"auto"` takes the best one installed |
     | `candidates` | hits that each leg of a search collects before fusion, 10 to 10,000 |
+    | `fusion` | how a hybrid search that names no fusion joins its legs: `"weighted"` or `"rrf"` |
+    | `vector_weight` | the vector leg's share in that, 0 to 1; None: the embedder's own for `weighted`, equal for `rrf` |
     | `lock_timeout_seconds` | how long to wait for another writer before `CollectionLocked` |
     | `embedding_cache_bytes_max` | size of the embedding cache on disk; 0 turns it off |
     | `query_cache_seconds` | how long answers and query embeddings are kept in memory; 0: not at all |
@@ -115,6 +135,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     | `query_log_bytes_max` | size of a collection's query log, from which the oldest of it goes |
     | `query_log_days` | how long a line of it is kept |
     | `query_log_text` | `"full"`, or `"hashed"`: queries can be counted there, and not read |
+    | `log_level` | what `outcrop serve` logs: debug, info, warning or error |
+    | `server` | what requests to `outcrop serve` may cost: `ServerLimits`, or a mapping with some of its keys |
 
     Sizes are bytes, or text such as `"512MB"` or `"2GiB"`. Raises `InvalidConfig` for an unknown key, a bad value or a
     contradiction.
@@ -132,6 +154,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     fallback_to_mvp: bool
     embedder: str
     candidates: int
+    fusion: FusionName
+    vector_weight: float | None
     lock_timeout_seconds: float
     embedding_cache_bytes_max: int
     query_cache_seconds: float
@@ -156,6 +180,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     query_log_bytes_max: int
     query_log_days: float
     query_log_text: QueryLogText
+    log_level: LogLevel
+    server: ServerLimits
     origins: tuple[tuple[str, str], ...]
 
     @classmethod
@@ -200,44 +226,75 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         origins = dict(self.origins)
-        for key, rule in _RULES.items():
-            value = _read(key, rule, getattr(self, key), origins.get(key, PRESET_DEFAULT))
-            msgspec.structs.force_setattr(self, key, value)
+        for key, rule in RULES.items():
+            table, _, name = key.rpartition(".")
+            value = _read(key, rule, value_of(self, key), origins.get(key, PRESET_DEFAULT))
+            msgspec.structs.force_setattr(getattr(self, table) if table else self, name, value)
         _refuse_contradictions(self)
         _refuse_tables_in_the_database(self)
 
     def __repr__(self) -> str:
-        given = [
-            f"{item.key}={item.value!r}"
-            for item in self.settings()
-            if item.origin != PRESET_DEFAULT and item.key not in {"mode", "path"}
-        ]
+        given: dict[str, object] = {}
+        for item in self.settings():
+            if item.origin != PRESET_DEFAULT and item.key not in {"mode", "path"}:
+                table, _, name = item.key.rpartition(".")
+                given |= {table: {**given.get(table, {}), name: item.value}} if table else {name: item.value}  # type: ignore[dict-item]
         path = [] if self.path is None else [repr(str(self.path))]
-        return f"Config.{self.mode}({', '.join(path + given)})"
+        return f"Config.{self.mode}({', '.join([*path, *(f'{key}={value!r}' for key, value in given.items())])})"
+
+    @property
+    def hash(self) -> str:
+        """Tells one set of values from another, wherever they came from and whatever the folder: 12 hexadecimal digits.
+
+        >>> Config.test(candidates=50).hash == Config.test("kb", candidates=50).hash != Config.test().hash
+        True
+        """
+        values = [(key, value_of(self, key)) for key in RULES if key != "path"]
+        return sha256(msgspec.json.encode(values)).hexdigest()[:12]
 
     def settings(self) -> tuple[Setting, ...]:
-        """Every effective value with its origin, in the order of the table above.
+        """Every effective value with its origin, in the order of the table above; those of a table are `table.key`.
 
         >>> Config.test(candidates=50).settings()[5]
         Setting(key='candidates', value=50, origin='code')
         """
         origins = dict(self.origins)
-        return tuple(Setting(key, getattr(self, key), origins.get(key, PRESET_DEFAULT)) for key in _RULES)
+        return tuple(Setting(key, value_of(self, key), origins.get(key, PRESET_DEFAULT)) for key in RULES)
 
 
-def load(path: str | PathLike[str] | None, config: Config | None, environ: Mapping[str, str]) -> Config:
+def value_of(config: Config, key: str) -> object:
+    """The value of a key of `RULES`."""
+    table, _, name = key.rpartition(".")
+    found: object = getattr(getattr(config, table) if table else config, name)
+    return found
+
+
+def load(
+    path: str | PathLike[str] | None, config: Config | None, environ: Mapping[str, str], *, file: Path | None = None
+) -> Config:
     """The effective configuration of the database in `path`: what `config` was given in code, over the variables in `environ`, over
     the folder's `outcrop.toml`, over the mode's defaults.
 
     The path comes from `path` or from `config`. A `config` that `load` itself returned keeps only what came from code: the file and
-    the variables are read anew. Reads one file and writes nothing; the folder need not exist.
+    the variables are read anew. Reads one file and writes nothing; the folder need not exist. `file` is read in the place of the
+    folder's own.
 
     Raises `InvalidConfig` (an unknown key, a bad value, a contradiction, no path or two different ones), and `StorageFailed` when
     the file exists but cannot be read.
     """
-    code = {} if config is None else {key: (getattr(config, key), CODE) for key, origin in config.origins if origin == CODE}
+    code = {} if config is None else {key: (value_of(config, key), CODE) for key, origin in config.origins if origin == CODE}
+    usual = {} if config is None else {key: (value_of(config, key), SERVED) for key, origin in config.origins if origin == SERVED}
     folder = _one_path(path, None if config is None else config.path)
-    return _merged(_from_file(folder / FILE_NAME), _from_environment(environ), code | {"path": (folder, CODE)})
+    return _merged(
+        usual, _from_file(folder / FILE_NAME if file is None else file), _from_environment(environ), code | {"path": (folder, CODE)}
+    )
+
+
+def with_values(config: Config | None, origin: str, **values: object) -> Config:
+    """`config`, or one that leaves everything to file and environment, with some values: `CODE` is over those, `SERVED` under."""
+    given = msgspec.structs.replace(Config.default(), origins=()) if config is None else config
+    kept = tuple(one for one in given.origins if one[0] not in values)
+    return msgspec.structs.replace(given, **values, origins=(*kept, *((key, origin) for key in values)))
 
 
 def folder_of_tables(uri: str) -> Path | None:
@@ -257,11 +314,26 @@ _Layer = Mapping[str, tuple[object, str]]
 
 
 def _from_code(mode: Mode, path: str | PathLike[str] | None, overrides: Mapping[str, object]) -> Config:
-    for key in overrides:
-        if key not in _RULES or key == "mode":
-            _refuse_unknown(key, CODE, [name for name in _RULES if name != "mode"])
-    given = overrides if path is None else {"path": path, **overrides}
-    return _merged({key: (value, CODE) for key, value in {"mode": mode, **given}.items()})
+    layer = {key: (value, CODE) for key, value in _flat(overrides, CODE).items()}
+    for key in layer:
+        if key not in RULES or key == "mode":
+            _refuse_unknown(key, CODE, without="mode")
+    given = {} if path is None else {"path": (path, CODE)}
+    return _merged({"mode": (mode, CODE)} | given | layer)
+
+
+def _flat(values: Mapping[str, object], origin: str) -> dict[str, object]:
+    """What is in a table, as `table.key`."""
+    flat: dict[str, object] = {}
+    for key, value in values.items():
+        if key not in TABLES:
+            flat[key] = value
+            continue
+        table = msgspec.structs.asdict(value) if isinstance(value, TABLES[key]) else value
+        if not isinstance(table, Mapping):
+            _refuse(key, origin, f"{key} is a table: [{key}] and a line for each of its keys; found {value!r:.80}")
+        flat |= {f"{key}.{name}": one for name, one in table.items()}
+    return flat
 
 
 def _merged(*layers: _Layer) -> Config:
@@ -269,14 +341,29 @@ def _merged(*layers: _Layer) -> Config:
     given: dict[str, tuple[object, str]] = {}
     for layer in layers:
         given |= layer
-    mode = str(_read("mode", _RULES["mode"], *given.get("mode", ("default", PRESET_DEFAULT))))
-    values = _DEFAULTS | _PRESETS[mode] | {key: value for key, (value, _) in given.items()} | {"mode": mode}
-    origins = tuple((key, given[key][1]) for key in _RULES if key in given)
-    return Config(**values, origins=origins)  # type: ignore[arg-type] # __post_init__ checks every value
+    mode = str(_read("mode", RULES["mode"], *given.get("mode", ("default", PRESET_DEFAULT))))
+    values = {"mode": mode} | defaults(mode) | {key: value for key, (value, _) in given.items() if key != "mode"}
+    return of_values(values, tuple((key, given[key][1]) for key in RULES if key in given))
+
+
+def defaults(mode: str) -> dict[str, object]:
+    """What a mode takes where nothing is given, by the keys of `RULES`."""
+    return DEFAULTS | PRESETS[mode]
+
+
+def of_values(values: Mapping[str, object], origins: tuple[tuple[str, str], ...]) -> Config:
+    """A configuration of a value for each key of `RULES`. Raises `InvalidConfig`."""
+    tables: dict[str, dict[str, object]] = {table: {} for table in TABLES}
+    plain: dict[str, object] = {}
+    for key, value in values.items():
+        table, _, name = key.rpartition(".")
+        (tables[table] if table else plain)[name] = value
+    made = {table: TABLES[table](**found) for table, found in tables.items()}  # type: ignore[arg-type] # as the next line
+    return Config(**plain, **made, origins=origins)  # type: ignore[arg-type] # __post_init__ checks every value
 
 
 def _one_path(path: object, configured: Path | None) -> Path:
-    given = _folder(_read("path", _RULES["path"], path, CODE))
+    given = cast(Path | None, _read("path", RULES["path"], path, CODE))
     if given is None and configured is None:
         _refuse("path", CODE, "no path: give the database's folder to outcrop.open() or to the Config")
     if given is not None and configured is not None and given.resolve() != configured.resolve():
@@ -301,57 +388,77 @@ def _from_file(file: Path) -> _Layer:
         at = re.search(r"at line (\d+)", str(error))
         line = int(at[1]) if at else text.count("\n") + 1
         raise InvalidConfig(f"{file}:{line}: not valid TOML: {error}", key=None, origin=f"{file}:{line}") from error
-    layer = {key: (value, f"{file}:{_line_of(key, text)}") for key, value in values.items()}
+    for key in values.keys() & TABLES.keys():
+        _flat({key: values[key]}, f"{file}:{_line_of(key, text)}")  # a table that is none is refused with its line
+    layer = {key: (value, f"{file}:{_line_of(key, text)}") for key, value in _flat(values, str(file)).items()}
     for key, (_, origin) in layer.items():
         if key == "path":
             _refuse(key, origin, "path is not for a file that lies in the path itself; remove it")
-        if key not in _RULES:
-            _refuse_unknown(key, origin, [name for name in _RULES if name != "path"])
+        if key not in RULES:
+            _refuse_unknown(key, origin, without="path")
     return layer
 
 
+_HEADER = re.compile(r"""\s*\[\[?\s*["']?([^\]"']+?)["']?\s*\]""")
+
+
 def _line_of(key: str, text: str) -> int:
-    """The 1-based line on which a top-level key or table of this name begins."""
-    begins = re.compile(rf"""\s*(\[\[?\s*)?(["']?){re.escape(key)}\2\s*[=.\]]""")
-    return next((number for number, line in enumerate(text.splitlines(), 1) if begins.match(line)), 1)
+    """The 1-based line on which a key begins, or a table; of `table.key` where neither is found, the line of the table."""
+    table, _, name = key.rpartition(".")
+    begins, dotted = _beginning(name), _beginning(key)
+    within, line_of_table = "", 1
+    for number, line in enumerate(text.splitlines(), 1):
+        header = _HEADER.match(line)
+        if header:
+            within = header[1]
+            if within == key or within.startswith(f"{key}."):
+                return number
+            line_of_table = number if within == table else line_of_table
+        elif (within == table and begins.match(line)) or (not within and dotted.match(line)):
+            return number
+        elif table and not within and _beginning(table).match(line):
+            line_of_table = number
+    return line_of_table
+
+
+def _beginning(key: str) -> re.Pattern[str]:
+    words = r"\s*\.\s*".join(rf"""(["']?){re.escape(word)}\{number}""" for number, word in enumerate(key.split("."), 1))
+    return re.compile(rf"\s*{words}\s*[=.]")
 
 
 def _from_environment(environ: Mapping[str, str]) -> _Layer:
     layer = {}
-    known = [f"{VARIABLE_PREFIX}{key.upper()}" for key in _RULES if key != "path"]
-    for variable, text in sorted(environ.items()):
-        if not variable.startswith(VARIABLE_PREFIX) or variable in RESERVED_VARIABLES:
+    keys = {variable(key): key for key in RULES if key != "path"}
+    for name, text in sorted(environ.items()):
+        if not name.startswith(VARIABLE_PREFIX) or name in RESERVED_VARIABLES:
             continue
-        key = variable.removeprefix(VARIABLE_PREFIX).lower()
-        if variable not in known:
-            _refuse_unknown(variable, variable, [*known, *RESERVED_VARIABLES])
-        if not text.strip():
-            _refuse(key, variable, f"is empty; unset it, or give {_RULES[key].legal}")
-        spelled = {"yes": "true", "no": "false"}.get(text.strip().lower(), text.strip()) if _RULES[key] is _BOOL else text.strip()
-        layer[key] = (spelled, variable)
+        key = keys.get(name)
+        if key is None:
+            _refuse_unknown(name, name, without="path")
+        rule, found = RULES[key], text.strip()
+        if not found:
+            _refuse(key, name, f"is empty; unset it, or give {rule.legal}")
+        layer[key] = ({"yes": "true", "no": "false"}.get(found.lower(), found) if rule.kind is bool else found, name)
     return layer
 
 
-class _Rule(msgspec.Struct, frozen=True):
-    """What a key takes: in words, as a type that msgspec checks, and what that cannot say (raises ValueError)."""
+def variable(key: str) -> str:
+    """The environment's variable for a key.
 
-    legal: str
-    kind: Any
-    read: Callable[[Any], object] = lambda value: value
+    >>> variable("server.waiting_max")
+    'OUTCROP_SERVER_WAITING_MAX'
+    """
+    return f"{VARIABLE_PREFIX}{key.upper().replace('.', '_')}"
 
 
-def _read(key: str, rule: _Rule, value: object, origin: str) -> object:
+def _read(key: str, rule: Rule, value: object, origin: str) -> object:
     try:
         return rule.read(msgspec.convert(value, rule.kind, strict=not origin.startswith(VARIABLE_PREFIX)))
-    except _Found as error:
+    except Found as error:
         found = str(error)
     except ValueError:  # msgspec's ValidationError is one
-        found = f"found {value!r:.80}{_nearest(value, get_args(rule.kind))}"
+        found = f"found {value!r:.80}{nearest(value, get_args(rule.kind))}"
     _refuse(key, origin, f"{key} must be {rule.legal}; {found}")
-
-
-class _Found(ValueError):
-    """A ValueError whose text says what was found, because the value itself must not be repeated."""
 
 
 def _refuse(key: str | None, origin: str, message: str) -> NoReturn:
@@ -359,23 +466,24 @@ def _refuse(key: str | None, origin: str, message: str) -> NoReturn:
     raise InvalidConfig(f"{where}{message}", key=key, origin=origin)
 
 
-def _refuse_unknown(key: str, origin: str, known: list[str]) -> NoReturn:
+def _refuse_unknown(key: str, origin: str, *, without: str) -> NoReturn:
+    table, _, name = key.rpartition(".")
     what = "not a setting" if key == origin else f"{key!r} is not a setting"
-    if "key" in re.split(r"[._]", key.lower()) or key.lower().endswith("apikey"):
+    if table in TABLES and name in RULES:
+        _refuse(key, origin, f"{what}: {name!r} does not belong to the table [{table}]; put it above the table's first line")
+    if table not in TABLES and ("key" in re.split(r"[._]", key.lower()) or key.lower().endswith("apikey")):
         _refuse(key, origin, f"{what}: keys are secrets and are taken from the provider's own variable, such as OPENAI_API_KEY")
-    _refuse(key, origin, f"{what}{_nearest(key, known) or '.'} Settings: {', '.join(known)}")
-
-
-def _nearest(word: object, known: Iterable[object]) -> str:
-    matches = (
-        difflib.get_close_matches(word, [name for name in known if isinstance(name, str)], n=1) if isinstance(word, str) else []
-    )
-    return f"; did you mean {matches[0]!r}?" if matches else ""
+    if key == origin:
+        known = [*(variable(one) for one in RULES if one != without), *RESERVED_VARIABLES]
+    else:
+        known = [one for one in RULES if one != without and one.rpartition(".")[0] == (table if table in TABLES else "")]
+    named = [*known, *(f"[{one}]" for one in TABLES if key != origin and table != one)]
+    _refuse(key, origin, f"{what}{nearest(key, [*known, *TABLES]) or '.'} Settings: {', '.join(named)}")
 
 
 def _refuse_contradictions(config: Config) -> None:
     """What a mode promises is not for overriding: a `mvp_only` that loads LanceDB would be a lie in every log."""
-    promised = _PROMISES.get(config.mode, {})
+    promised = PROMISES.get(config.mode, {})
     origins = dict(config.origins)
     for key, (value, reason) in promised.items():
         if getattr(config, key) != value:
@@ -383,6 +491,11 @@ def _refuse_contradictions(config: Config) -> None:
             chosen = origins.get("mode", PRESET_DEFAULT)
             found = str(getattr(config, key)).lower()
             _refuse(key, origin, f"{key} = {found} contradicts mode {config.mode!r} ({chosen}): {reason}")
+    one, all_ = config.server.body_bytes_max, config.server.bodies_bytes_max
+    if one > all_:
+        key = "server.body_bytes_max" if "server.body_bytes_max" in origins else "server.bodies_bytes_max"
+        message = f"server.body_bytes_max = {one} is more than server.bodies_bytes_max = {all_}, so no such body could be read"
+        _refuse(key, origins.get(key, CODE), message)
 
 
 def _refuse_tables_in_the_database(config: Config) -> None:
@@ -396,200 +509,3 @@ def _refuse_tables_in_the_database(config: Config) -> None:
             f"lancedb_uri {str(tables)!r} lies in the database's own folder {str(config.path)!r}. Give a folder outside of it, or"
             " leave it out: tables lie in their generations' folders then",
         )
-
-
-def _folder(value: object) -> Path | None:
-    if value is None:
-        return None
-    if not isinstance(value, str | PathLike) or not str(value).strip() or "\0" in str(value):
-        raise ValueError
-    return Path(value)
-
-
-def _size(value: int | str) -> int:
-    if isinstance(value, str):
-        match = _SIZE.fullmatch(value.strip())
-        if not match:
-            raise ValueError
-        value = round(float(match[1]) * _UNITS[match[2].lower()])
-    if not 0 <= value <= _BYTES_MAX:
-        raise ValueError
-    return value
-
-
-def _size_of_something(value: int | str) -> int:
-    size_bytes = _size(value)
-    if not size_bytes:
-        raise ValueError
-    return size_bytes
-
-
-def _budget(value: int | str) -> int:
-    size_bytes = _size(value)
-    if size_bytes < _BUDGET_BYTES_MIN:
-        raise ValueError
-    return size_bytes
-
-
-def _embedder(value: str) -> str:
-    """The form only: whether an embedder works here is found out when it is needed."""
-    name, _, _ = (spec := value.strip()).partition(":")
-    if not spec.isprintable() or not _EMBEDDER.fullmatch(spec):
-        lacks_model = name in ("openai", "custom")
-        raise _Found(f"found {value!r:.80}" + ("" if lacks_model else _nearest(name.lower(), _EMBEDDER_NAMES)))
-    return spec
-
-
-def _url(value: str | None) -> str | None:
-    if value is None:
-        return None
-    parts = urlsplit(value)
-    if parts.username or parts.password or parts.query:
-        raise _Found("found one with a user, a password or a query; the key is taken from OPENAI_API_KEY")
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:  # .port raises ValueError for no number
-        raise ValueError
-    return value.rstrip("/")
-
-
-def _table_uri(value: str | None) -> str | None:
-    if value is None:
-        return None
-    if "://" not in value:
-        if not Path(value).is_absolute() or not value.isprintable():
-            raise ValueError
-        return value.rstrip("/") or "/"
-    parts = urlsplit(value)
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise _Found("found one with a user, a query or a fragment; keys are taken from the environment, as AWS_ACCESS_KEY_ID is")
-    if parts.scheme == "db":
-        raise _Found("found db://, which is LanceDB Cloud and not supported")
-    is_file = parts.scheme == "file" and not parts.netloc and len(parts.path) > 1
-    if (not is_file and not (parts.scheme in _OBJECT_STORES and parts.netloc)) or not value.isprintable():
-        raise ValueError
-    return value.rstrip("/")
-
-
-_OBJECT_STORES = ("s3", "gs", "az")
-_BYTES_MAX = 2**50
-_BUDGET_BYTES_MIN = 16 * 10**6
-_UNITS = {
-    "": 1,
-    "b": 1,
-    "kb": 10**3,
-    "mb": 10**6,
-    "gb": 10**9,
-    "tb": 10**12,
-    "kib": 2**10,
-    "mib": 2**20,
-    "gib": 2**30,
-    "tib": 2**40,
-}
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*((?:[kmgt]i?)?b|)", re.IGNORECASE)
-
-_EMBEDDER_NAMES = ("auto", "static", "minilm", "openai", "hashing", "none")
-_EMBEDDER = re.compile(r"auto|static|minilm|none|hashing(:[0-9]+)?|(openai|custom):.+")
-
-_SIZE_TEXT = 'a size in bytes such as 536870912, "512MB" or "2GiB"'
-_BOOL = _Rule("true or false (in a variable also 1 or 0, yes or no)", bool)
-_DAYS = _Rule("a number of days from 0 to 36500", Annotated[float, Meta(ge=0, le=36_500)])
-
-_SHARE = _Rule("a number from 0 to 1", Annotated[float, Meta(ge=0, le=1)])
-
-_RULES: dict[str, _Rule] = {
-    "mode": _Rule(f"one of {', '.join(MODES)}", Mode),
-    "path": _Rule("a folder's name", Any, _folder),
-    "use_lancedb": _BOOL,
-    "fallback_to_mvp": _BOOL,
-    "embedder": _Rule('a name such as "auto", "minilm", "static" or "openai:text-embedding-3-small"', str, _embedder),
-    "candidates": _Rule("a whole number from 10 to 10000", Annotated[int, Meta(ge=10, le=10_000)]),  # 10 is a search's own k
-    "lock_timeout_seconds": _Rule("a number from 0 to 86400", Annotated[float, Meta(ge=0, le=86_400)]),
-    "embedding_cache_bytes_max": _Rule(f"{_SIZE_TEXT}, or 0 for no cache", int | str, _size),
-    "query_cache_seconds": _Rule("a number from 0 to 86400", Annotated[float, Meta(ge=0, le=86_400)]),
-    "memory_budget": _Rule(f"{_SIZE_TEXT}, at least 16MB", int | str, _budget),
-    "part_bytes_max": _Rule(f"{_SIZE_TEXT}, at least 1", int | str, _size_of_something),
-    "batch_documents": _Rule("a whole number from 1 to 100000", Annotated[int, Meta(ge=1, le=100_000)]),
-    "symlinks": _Rule('"auto" or "never"', Symlinks),
-    "openai_base_url": _Rule("a URL that begins with http:// or https:// and names a host", str | None, _url),
-    "kept_generations": _Rule("a whole number from 0 to 1000", Annotated[int, Meta(ge=0, le=1000)]),
-    "kept_days": _DAYS,
-    "warm_generations": _Rule("a whole number from 0 to 100", Annotated[int, Meta(ge=0, le=100)]),
-    "abandoned_build_days": _DAYS,
-    "journal_bytes_max": _Rule(f"{_SIZE_TEXT}, at least 1", int | str, _size_of_something),
-    "tail_chunks_max": _Rule("a whole number from 1 to 100000", Annotated[int, Meta(ge=1, le=100_000)]),
-    "background": _BOOL,
-    "breaker_failures_max": _Rule("a whole number from 1 to 1000", Annotated[int, Meta(ge=1, le=1000)]),
-    "breaker_open_seconds": _Rule("a number from 0 to 86400", Annotated[float, Meta(ge=0, le=86_400)]),
-    "lancedb_apply_seconds": _Rule("a number from 0 to 3600", Annotated[float, Meta(ge=0, le=3_600)]),
-    "lancedb_uri": _Rule(
-        "an absolute path, or a URI such as s3://bucket/folder, gs://bucket/folder, az://container/folder or file:///folder",
-        str | None,
-        _table_uri,
-    ),
-    "live_recall_share": _SHARE,
-    "query_log_share": _SHARE,
-    "query_log_bytes_max": _Rule(f"{_SIZE_TEXT}, at least 16MB", int | str, _budget),
-    "query_log_days": _Rule("a number of days, more than 0 and up to 36500", Annotated[float, Meta(gt=0, le=36_500)]),
-    "query_log_text": _Rule('"full" or "hashed"', QueryLogText),
-}
-
-_DEFAULTS: dict[str, object] = {
-    "path": None,
-    "embedder": "auto",
-    "candidates": 100,
-    "lock_timeout_seconds": 10.0,
-    "embedding_cache_bytes_max": 2 * 2**30,
-    "query_cache_seconds": 300.0,
-    "memory_budget": 10**9,
-    "part_bytes_max": 512 * 2**20,
-    "batch_documents": 1024,
-    "symlinks": "auto",
-    "openai_base_url": None,
-    "kept_generations": 2,
-    "kept_days": 7.0,
-    "warm_generations": 1,
-    "abandoned_build_days": 7.0,
-    "journal_bytes_max": 2**30,
-    "tail_chunks_max": 4000,
-    "background": True,
-    "breaker_failures_max": 5,
-    "breaker_open_seconds": 30.0,
-    "lancedb_apply_seconds": 2.0,
-    "lancedb_uri": None,
-    "live_recall_share": 0.0,
-    "query_log_share": 0.0,
-    "query_log_bytes_max": 10**8,
-    "query_log_days": 30.0,
-    "query_log_text": "full",
-}
-
-_BUILTIN: dict[str, object] = {"use_lancedb": False, "fallback_to_mvp": True}
-_SMALL: dict[str, object] = {
-    "lock_timeout_seconds": 2.0,
-    "embedding_cache_bytes_max": 16 * 2**20,
-    "query_cache_seconds": 0.0,
-    "memory_budget": 64 * 10**6,
-    "part_bytes_max": 4 * 2**20,
-    "batch_documents": 64,
-    "tail_chunks_max": 64,
-    "background": False,
-}
-_PRESETS: dict[str, dict[str, object]] = {
-    "default": _BUILTIN,
-    "test": _BUILTIN | _SMALL,
-    "mvp_only": {"use_lancedb": False, "fallback_to_mvp": False},
-    "production": {"use_lancedb": True, "fallback_to_mvp": True},
-    "lancedb_test": {"use_lancedb": True, "fallback_to_mvp": False},
-}
-
-# mode -> key -> (the value that the mode promises, why another one is refused).
-_PROMISES: dict[str, dict[str, tuple[bool, str]]] = {
-    "test": {"use_lancedb": (False, "it tests with the built-in engine; take mode lancedb_test to test LanceDB")},
-    "mvp_only": {
-        "use_lancedb": (False, "it never imports LanceDB; take mode production, or leave use_lancedb out"),
-        "fallback_to_mvp": (False, "it runs on the built-in engine already; there is nothing to fall back from"),
-    },
-    "lancedb_test": {
-        "use_lancedb": (True, "it tests LanceDB; take mode test to test without it"),
-        "fallback_to_mvp": (False, "it must fail when LanceDB does; take mode production for a fallback"),
-    },
-}

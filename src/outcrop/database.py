@@ -14,7 +14,8 @@ from uuid import uuid4
 from outcrop import buffers, files, forking
 from outcrop.analysis import analyzer as named_analyzer
 from outcrop.builds.ingredients import Ingredients, as_index_spec
-from outcrop.collection import Collection, Shared
+from outcrop.builds.stage import Shared
+from outcrop.collection import Collection
 from outcrop.config import Config, load
 from outcrop.embedding import Embedder, EmbeddingCache, default_spec
 from outcrop.engines import registry
@@ -35,6 +36,7 @@ from outcrop.index_values import TARGET_RECALL, IndexKind, IndexSpec, OptimizeFo
 from outcrop.ingest import Chunker
 from outcrop.memory import MemoryBudget
 from outcrop.model import Metric, Running
+from outcrop.reloading import LiveConfig, Reloaded, compared, merged
 from outcrop.retrieval.cached_search import CachedSearch
 from outcrop.retrieval.executor import Executor
 
@@ -64,7 +66,7 @@ def open(path: str | os.PathLike[str] | None = None, *, config: Config | None = 
     _make_folder(folder, read_only=read_only)
     executor, memory = Executor(configured.live_recall_share), MemoryBudget(configured.memory_budget)
     shared = Shared(
-        config=configured,
+        live=LiveConfig(configured),
         choice=choice,
         executor=executor,
         cached=CachedSearch(executor, memory, seconds=configured.query_cache_seconds),
@@ -72,7 +74,11 @@ def open(path: str | os.PathLike[str] | None = None, *, config: Config | None = 
         embedding_cache=EmbeddingCache(folder / _EMBEDDINGS, configured.embedding_cache_bytes_max),
         read_only=read_only,
     )
-    return Database(folder, shared)
+    return Database(folder, shared, given=config)
+
+
+def _usual_embedder(config: Config) -> str:
+    return default_spec() if config.embedder == "auto" else config.embedder
 
 
 def _refuse_file(path: str | os.PathLike[str] | None) -> None:
@@ -98,14 +104,16 @@ def _make_folder(folder: Path, *, read_only: bool) -> None:
 class Database:
     """Collections in a folder. Open one with `outcrop.open`; a context manager; safe to use from many threads."""
 
-    def __init__(self, path: Path, shared: Shared) -> None:
+    def __init__(self, path: Path, shared: Shared, *, given: Config | None) -> None:
         self.path = path
+        self._given = given
         self._shared = shared
         self._lock = forking.lock()
         self._collections: dict[str, Collection] = {}
         self._buffers = shared.memory.account("buffers")
         buffers.process.attach(self._buffers)
         self._replaced: list[Collection] = []
+        self._reloading = forking.lock()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -172,7 +180,7 @@ class Database:
         if metric not in get_args(Metric):
             raise InvalidConfig(f"metric {metric!r} is unknown; use 'cosine', 'dot' or 'l2'", key="metric")
         ingredients = Ingredients(self.config)
-        used = ingredients.embedder(self._default_embedder() if embedder is None else embedder)
+        used = ingredients.embedder(_usual_embedder(ingredients.config) if embedder is None else embedder)
         made = CollectionRecord(
             format=FORMAT,
             name=name,
@@ -205,8 +213,8 @@ class Database:
         """
         self._check_open(writes=True)
         folder = self._existing(name)
-        timeout = self.config.lock_timeout_seconds
-        with locks.held(folder.build_lock, timeout_seconds=timeout, action="being built"):
+        config = self.config
+        with locks.held(folder.build_lock, timeout_seconds=config.lock_timeout_seconds, action="being built"):
             with self._lock:
                 opened = self._collections.pop(name, None)
             if opened is not None:
@@ -215,7 +223,7 @@ class Database:
             with files.storage_errors(folder.path):
                 folder.path.rename(removed)
                 files.sync_folder(self.path)
-        for left in collecting.destroy_dropped(removed, self.config):
+        for left in collecting.destroy_dropped(removed, config):
             _log.warning(
                 "%s is dropped, but a LanceDB table of it is left. Where it is stays noted in %s, and the next gc of any collection"
                 " here tries again: %s",
@@ -223,6 +231,25 @@ class Database:
                 removed,
                 left,
             )
+
+    def reload(self) -> Reloaded:
+        """Read `outcrop.toml` and the environment anew, and go on with what they say now; what was given in code stays.
+
+        All of it is checked first: if anything cannot be used, nothing is changed. Then one reference is swapped. What has begun
+        ends with the configuration that it began with, what begins afterwards has the new one, and caches shrink at once. What
+        cannot change while a database is open stays as it is and is named in the result. `outcrop serve` does this by itself.
+
+        Raises `InvalidConfig`, `StorageFailed`, `Closed`.
+        """
+        self._check_open()
+        with self._reloading:
+            before = self._shared.config
+            given = load(self.path, self._given, os.environ)
+            after = merged(before, given)
+            done = compared(before, after, given)
+            self._shared.live.current = after
+            self._apply(after)
+        return done
 
     def close(self) -> None:
         """Close every collection. Idempotent."""
@@ -239,6 +266,21 @@ class Database:
         buffers.process.detach(self._buffers)
         self._shared.embedding_cache.close()
 
+    def _apply(self, config: Config) -> None:
+        """What is not read at each use."""
+        shared = self._shared
+        shared.executor.reruns.share = config.live_recall_share
+        shared.embedding_cache.size_bytes_max = config.embedding_cache_bytes_max
+        shared.cached.keep_for(config.query_cache_seconds)
+        if shared.memory.limit_bytes != config.memory_budget:
+            shared.memory.allow(config.memory_budget)
+            shared.cached.shrink()
+            buffers.process.let_go()
+        with self._lock:
+            opened = list(self._collections.values())
+        for one in opened:
+            one.reconfigured()
+
     def _opened(self, name: str, ingredients: Ingredients) -> Collection:
         """The collection, opened once; with these ingredients, unless it is open already."""
         folder = self._existing(name)
@@ -251,10 +293,6 @@ class Database:
                 opened = Collection(folder, made, self._shared, ingredients)
                 self._collections[name] = opened
             return opened
-
-    def _default_embedder(self) -> str:
-        configured = self.config.embedder
-        return default_spec() if configured == "auto" else configured
 
     def _make_folder(self, made: CollectionRecord) -> None:
         """Make the collection's folder under another name and rename it: it is there whole or not at all."""

@@ -85,6 +85,12 @@ class Account:
             self._add(size_bytes)
             return True
 
+    def allow(self, limit_bytes: int) -> None:
+        """Change how much may be held. What is held already stays until it is given back."""
+        with self._changed:
+            self.limit_bytes = limit_bytes
+            self._changed.notify_all()
+
     def add(self, size_bytes: int) -> None:
         """Take `size_bytes` whatever the limit is: for what was let in and has grown since. Others wait the longer. Never waits."""
         with self._changed:
@@ -131,6 +137,12 @@ class MemoryBudget:
     def account(self, owner: str) -> Account:
         """The account of an owner of `SHARES`; always the same object."""
         return self._accounts[owner]
+
+    def allow(self, limit_bytes: int) -> None:
+        """Divide another number of bytes among the owners, by the same shares."""
+        self.limit_bytes = limit_bytes
+        for owner, account in self._accounts.items():
+            account.allow(share_bytes(limit_bytes, owner))
 
     def used_bytes(self) -> dict[str, int]:
         """What each owner holds now."""

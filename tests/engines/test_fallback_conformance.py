@@ -14,7 +14,7 @@ pytest.importorskip("lancedb")
 
 class TestFallback(EngineSuite):
     engine = FallbackEngine(
-        "lancedb_with_fallback", LanceEngine, BuiltinEngine(), Policy(failures_max=5, open_seconds=30.0, apply_seconds=20.0)
+        "lancedb_with_fallback", LanceEngine, BuiltinEngine(), lambda: Policy(failures_max=5, open_seconds=30.0, apply_seconds=20.0)
     )
     cannot = (
         not_possible_upstream(

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from outcrop.engines.fallback import Breaker
+from outcrop.engines.fallback import Breaker, Policy
 
 
 class Clock:
@@ -24,7 +24,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def breaker(clock: Clock) -> Breaker:
-    return Breaker("lancedb", failures_max=3, open_seconds=30.0, clock=clock)
+    return Breaker("lancedb", lambda: Policy(failures_max=3, open_seconds=30.0, apply_seconds=2.0), clock=clock)
 
 
 def test_it_opens_after_so_many_failures_in_a_row(breaker: Breaker) -> None:

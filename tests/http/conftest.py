@@ -28,7 +28,6 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from outcrop.surfaces.http.app import application
-from outcrop.surfaces.http.served import Limits
 
 ROCKS = [
     {"id": "slate", "text": "Slate splits into thin layers.", "metadata": {"hardness": 3}},
@@ -53,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def client(folder: Path) -> Iterator[Client]:
     """The application on that database, called without a network."""
-    with TestClient(application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)), Limits())) as client:
+    with TestClient(application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)))) as client:
         yield client
 
 

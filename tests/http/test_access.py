@@ -12,7 +12,6 @@ from litestar.testing import TestClient
 
 import outcrop
 from outcrop.surfaces.http.app import application
-from outcrop.surfaces.http.served import Limits
 from outcrop.surfaces.keys import SCOPES, Keys
 from tests.http.conftest import Client
 
@@ -57,7 +56,7 @@ DECIDED = {
 
 
 def _routes() -> Iterator[tuple[str, BaseRouteHandler]]:
-    app = application(lambda: outcrop.open("unused"), Limits())
+    app = application(lambda: outcrop.open("unused"))
     for route in app.routes:
         for handler in getattr(route, "route_handlers", ()):
             for method in sorted(handler.http_methods - {"OPTIONS"}):
@@ -134,7 +133,7 @@ def test_a_folder_in_the_place_of_the_keys_opens_nothing(client: Client, folder:
 
 def test_a_server_that_needs_keys_lets_in_nobody_when_their_file_goes(folder: Path) -> None:
     key = Keys(folder).create("website", "read")
-    with TestClient(application(lambda: outcrop.open(folder), Limits(), needs_keys=True)) as client:
+    with TestClient(application(lambda: outcrop.open(folder), needs_keys=True)) as client:
         headers = {"authorization": f"Bearer {key}"}
         assert client.get("/v1/collections", headers=headers).status_code == 200
         (folder / "keys.json").unlink()

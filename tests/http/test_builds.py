@@ -19,7 +19,6 @@ from outcrop.generations import locks
 from outcrop.surfaces.http.app import application
 from outcrop.surfaces.http.builds import states, uploading
 from outcrop.surfaces.http.builds.states import BuildsFolder
-from outcrop.surfaces.http.served import Limits
 from outcrop.surfaces.keys import Keys
 from tests.http.conftest import ROCKS, Client
 
@@ -134,9 +133,9 @@ def test_a_collection_without_documents_has_nothing_to_build(client: Client) -> 
 
 
 def test_an_upload_that_is_too_large_leaves_nothing(folder: Path) -> None:
-    limits = Limits(upload_bytes_max=1000)
+    config = Config.mvp_only(background=False, server={"upload_bytes_max": 1000})
     pieces: list[Any] = [b" " * 1001, iter([b" " * 400] * 3)]
-    with TestClient(application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)), limits)) as client:
+    with TestClient(application(lambda: outcrop.open(folder, config=config))) as client:
         for content in pieces:
             refused = client.post(_BUILDS, content=content, headers=_NDJSON)
             assert (refused.status_code, refused.json()["type"].rpartition("#")[2]) == (413, "too-large")
@@ -175,7 +174,7 @@ def test_one_build_at_a_time(client: Client, folder: Path) -> None:
 def test_a_server_that_only_reads_builds_nothing_and_tells_of_builds(client: Client, folder: Path) -> None:
     ended = _ended(client, client.post(_BUILDS))
     opening = lambda: outcrop.open(folder, config=Config.mvp_only(background=False), read_only=True)  # noqa: E731
-    with TestClient(application(opening, Limits())) as reader:
+    with TestClient(application(opening)) as reader:
         for refused in (reader.post(_BUILDS), reader.delete(f"{_BUILDS}/{ended['id']}")):
             assert (refused.status_code, refused.json()["type"].rpartition("#")[2]) == (403, "read-only")
         assert reader.get(_BUILDS).json()["builds"] == [ended]
@@ -228,8 +227,8 @@ def test_neither_the_collector_nor_a_check_minds_what_is_noted_of_builds(client:
 
 
 def test_no_more_clients_follow_builds_than_may(folder: Path) -> None:
-    limits = Limits(streams_max=0)
-    with TestClient(application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)), limits)) as client:
+    config = Config.mvp_only(background=False, server={"streams_max": 0})
+    with TestClient(application(lambda: outcrop.open(folder, config=config))) as client:
         ended = _ended(client, client.post(_BUILDS))
         assert client.get(f"{_BUILDS}/{ended['id']}/events").status_code == 429
 

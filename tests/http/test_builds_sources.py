@@ -14,7 +14,6 @@ import outcrop
 from outcrop import Config
 from outcrop.surfaces.http.app import application
 from outcrop.surfaces.http.builds import sources, states
-from outcrop.surfaces.http.served import Limits
 from tests.http.conftest import Client
 
 _BUILDS = "/v1/collections/rocks/builds"
@@ -53,7 +52,7 @@ def folders(data: Path, tmp_path: Path) -> list[str]:
 def allowing(folder: Path, folders: list[str]) -> Iterator[Client]:
     """The application, allowed to read these."""
     opening = lambda: outcrop.open(folder, config=Config.mvp_only(background=False))  # noqa: E731
-    with TestClient(application(opening, Limits(), source_folders=folders)) as client:
+    with TestClient(application(opening, source_folders=folders)) as client:
         yield client
 
 

@@ -35,7 +35,7 @@ def test_every_body_is_told_with_its_bounds(client: Client) -> None:
     assert described["components"]["schemas"]["SearchBody"]["properties"]["k"] == {
         "type": "integer",
         "minimum": 1,
-        "maximum": 1000,
+        "maximum": 10000,
         "default": 10,
     }
 

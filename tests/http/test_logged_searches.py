@@ -15,7 +15,6 @@ from outcrop import Config, Insights
 from outcrop.generations.layout import CollectionFolder
 from outcrop.insights.segments import Reading, listed
 from outcrop.surfaces.http.app import application
-from outcrop.surfaces.http.served import Limits
 from outcrop.surfaces.http.serving import Serving
 from outcrop.surfaces.keys import Keys
 from tests.http.conftest import Client
@@ -43,7 +42,7 @@ def test_a_server_logs_unless_it_is_told_not_to(folder: Path, monkeypatch: pytes
 def logging_client(folder: Path) -> Iterator[Client]:
     """The application on a database that logs."""
     config = Config.mvp_only(background=False, query_log_share=1.0)
-    with TestClient(application(lambda: outcrop.open(folder, config=config), Limits())) as client:
+    with TestClient(application(lambda: outcrop.open(folder, config=config))) as client:
         yield client
 
 

@@ -19,7 +19,7 @@ import outcrop
 from outcrop import Config
 from outcrop.surfaces.keys import Keys
 from outcrop.surfaces.logs import QueuedLines, as_json, as_text
-from tests.http.conftest import Client, Limits, TestClient, application
+from tests.http.conftest import Client, TestClient, application
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def kept(name: str = "outcrop") -> Iterator[list[dict[str, Any]]]:
 @pytest.fixture
 def logging_client(folder: Path) -> Iterator[Client]:
     opening = lambda: outcrop.open(folder, config=Config.mvp_only(background=False))  # noqa: E731
-    with TestClient(application(opening, Limits(), logs_requests=True)) as client:
+    with TestClient(application(opening, logs_requests=True)) as client:
         yield client
 
 

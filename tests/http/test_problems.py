@@ -12,7 +12,6 @@ import outcrop
 from outcrop import Config, errors
 from outcrop.surfaces.http import problems
 from outcrop.surfaces.http.app import application
-from outcrop.surfaces.http.served import Limits
 from tests.http.conftest import Client
 
 _SEARCH = "/v1/collections/rocks/search"
@@ -92,8 +91,8 @@ def test_where_the_server_keeps_the_database_is_not_told(client: Client, folder:
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(folder: Path) -> None:
-    limits = Limits(body_bytes_max=1000)
-    with TestClient(application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)), limits)) as client:
+    config = Config.mvp_only(background=False, server={"body_bytes_max": 1000})
+    with TestClient(application(lambda: outcrop.open(folder, config=config))) as client:
         assert _of(client.post(_SEARCH, content=b" " * 1001, headers=_JSON)) == (413, "too-large")
         pieces = (b" " * 400 for _ in range(3))
         assert _of(client.post(_SEARCH, content=pieces, headers=_JSON)) == (413, "too-large")
@@ -102,7 +101,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(folder: Path) -> 
 
 def test_a_server_that_only_reads_refuses_writes(folder: Path) -> None:
     opening = lambda: outcrop.open(folder, config=Config.mvp_only(background=False), read_only=True)  # noqa: E731
-    with TestClient(application(opening, Limits())) as client:
+    with TestClient(application(opening)) as client:
         refused = client.post("/v1/collections/rocks/documents", json={"documents": [{"id": "x", "text": "x"}]})
         assert _of(refused) == (403, "read-only")
         assert client.post(_SEARCH, json={"query": "slate"}).status_code == 200

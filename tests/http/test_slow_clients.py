@@ -20,7 +20,7 @@ import outcrop
 from outcrop import Config
 from outcrop.surfaces.http.app import application
 from outcrop.surfaces.http.problems import Busy
-from outcrop.surfaces.http.served import Bodies, Limits
+from outcrop.surfaces.http.served import Bodies
 
 _NDJSON = {"content-type": "application/x-ndjson"}
 _DOCUMENTS = "/v1/collections/rocks/documents"
@@ -44,9 +44,9 @@ def _scope(method: str, path: str, *headers: tuple[bytes, bytes]) -> dict[str, A
     }
 
 
-def _sent_in_part(folder: Path, limits: Limits, path: str, kind: str) -> tuple[int, str]:
+def _sent_in_part(folder: Path, limits: dict[str, object], path: str, kind: str) -> tuple[int, str]:
     """What a client is told that sends the first bytes of a body and then nothing: status and name of the problem."""
-    app = application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)), limits)
+    app = application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False, server=limits)))
     sent: list[Any] = []
     first = [{"type": "http.request", "body": b'{"id": "half', "more_body": True}]
 
@@ -66,13 +66,13 @@ def _sent_in_part(folder: Path, limits: Limits, path: str, kind: str) -> tuple[i
 
 
 def test_a_body_that_does_not_come_is_given_up(folder: Path) -> None:
-    limits = Limits(seconds_max=0.05)
+    limits: dict[str, object] = {"seconds_max": 0.05}
 
     assert _sent_in_part(folder, limits, "/v1/collections/rocks/search", "application/json") == (504, "deadline-passed")
 
 
 def test_a_stream_that_stands_still_is_given_up(folder: Path) -> None:
-    limits = Limits(idle_seconds_max=0.05)
+    limits: dict[str, object] = {"idle_seconds_max": 0.05}
 
     assert _sent_in_part(folder, limits, _DOCUMENTS, "application/x-ndjson") == (504, "deadline-passed")
 
@@ -80,7 +80,8 @@ def test_a_stream_that_stands_still_is_given_up(folder: Path) -> None:
 def test_a_client_that_does_not_read_is_given_up(folder: Path) -> None:
     with outcrop.open(folder, config=Config.mvp_only(background=False)) as db:
         db.collection("rocks").upsert({"id": "long", "text": "slate " * 100_000})
-    app = application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)), Limits(idle_seconds_max=0.05))
+    config = Config.mvp_only(background=False, server={"idle_seconds_max": 0.05})
+    app = application(lambda: outcrop.open(folder, config=config))
     sizes: list[int] = []
 
     async def send(message: Any) -> None:
@@ -100,7 +101,7 @@ def test_a_client_that_does_not_read_is_given_up(folder: Path) -> None:
 
 def test_a_body_is_counted_until_its_request_is_done_with(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    with TestClient(application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)), Limits())) as client:
+    with TestClient(application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)))) as client:
         bodies = client.app.state.served.bodies
         search = outcrop.Collection.search
         monkeypatch.setattr(

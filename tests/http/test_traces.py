@@ -110,10 +110,10 @@ def test_a_path_that_there_is_not_names_no_span(client: Client, exported: InMemo
 
 
 def test_the_log_leads_to_the_trace(folder: Path, exported: InMemorySpanExporter) -> None:
-    from tests.http.conftest import Limits, TestClient, application
+    from tests.http.conftest import TestClient, application
 
     opening = lambda: outcrop.open(folder, config=Config.mvp_only(background=False))  # noqa: E731
-    with TestClient(application(opening, Limits(), logs_requests=True)) as client, kept() as lines:
+    with TestClient(application(opening, logs_requests=True)) as client, kept() as lines:
         client.get("/livez", headers=SENT)
     assert lines[0]["trace_id"] == TRACE
     assert exported.get_finished_spans()

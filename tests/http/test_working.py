@@ -68,3 +68,25 @@ def test_what_still_waits_at_its_deadline_is_not_begun() -> None:
 
     asyncio.run(main())
     assert done == ["later"]
+
+
+def test_other_limits_hold_for_what_comes_and_what_is_under_way_ends_as_it_began() -> None:
+    async def main() -> None:
+        work, go_on = Work(threads=1, waiting_max=1, seconds_max=60), threading.Event()
+        before = [asyncio.ensure_future(work.on_thread(go_on.wait)) for _ in range(2)]  # one works, one waits
+        await asyncio.sleep(0)
+        old = work.pool
+        work.allow(threads=2, waiting_max=1, seconds_max=0.01)
+        with pytest.raises(DeadlinePassed):
+            await work.on_thread(go_on.wait)  # on a thread of its own at once
+        with pytest.raises(Busy):
+            await work.on_thread(go_on.wait)
+        work.allow(threads=3, waiting_max=20, seconds_max=60)
+        assert await asyncio.gather(*(work.on_thread(lambda: 1) for _ in range(9))) == [1] * 9
+        go_on.set()
+        assert await asyncio.gather(*before) == [True, True]
+        await work.finish()
+        with pytest.raises(RuntimeError):
+            old.submit(go_on.wait)  # it has been let go of
+
+    asyncio.run(main())

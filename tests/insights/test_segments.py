@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from outcrop.insights import log, segments
 from outcrop.insights.line import Noted
-from outcrop.insights.segments import Reading, Segments, listed
+from outcrop.insights.segments import Bounds, Reading, Segments, listed
 from outcrop.retrieval.hits import NOBODY, TookMs
 from tests.insights.logged import lines, log_of, opened, rocks
 
@@ -49,8 +49,9 @@ def noted(query: str, at: float = 0.0) -> Noted:
 
 
 def appending(folder: Path, **settings: object) -> Segments:
-    usual = {"size_bytes_max": SIZE_BYTES_MAX, "days": 30.0, "hashed": False, "check_same": lambda: None}
-    return Segments(folder, **{**usual, **settings})  # type: ignore[arg-type]
+    check_same = settings.pop("check_same", lambda: None)
+    bounds = {"size_bytes_max": SIZE_BYTES_MAX, "days": 30.0, "hashed": False, **settings}
+    return Segments(folder, bounds=Bounds(**bounds), check_same=check_same)  # type: ignore[arg-type]
 
 
 def queries(folder: Path) -> list[str | None]:

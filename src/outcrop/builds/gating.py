@@ -11,6 +11,7 @@ from outcrop.errors import Damaged
 from outcrop.generations import catalog
 from outcrop.judging import Gate, Side, refusal, run_gate, searcher
 from outcrop.retrieval.executor import Executor
+from outcrop.retrieval.fusion import usual
 from outcrop.retrieval.generation import OpenGeneration, pinned
 
 
@@ -33,5 +34,5 @@ def judge(stage: Stage, executor: Executor, gate: Gate | None, candidate: OpenGe
 
 def side(stage: Stage, executor: Executor, opened: OpenGeneration) -> Side:
     """A pinned generation as one of two that are compared."""
-    search = searcher(executor, opened, candidates=stage.config.candidates)
+    search = searcher(executor, opened, candidates=stage.config.candidates, fusion=usual(stage.config))
     return Side(info=catalog.info(stage.folder, opened.name), documents=opened.documents, search=search)

@@ -27,6 +27,12 @@ class Ingredients:
         self.embedders: dict[EmbedderIdentity, Embedder] = {}
         self._chunkers: dict[str, Chunker] = {}
 
+    def at(self, config: Config) -> Ingredients:
+        """The same with another configuration: what either remembers, both do."""
+        other = Ingredients(config)
+        other.embedders, other._chunkers = self.embedders, self._chunkers
+        return other
+
     def embedder(self, wanted: str | Embedder) -> Embedder | None:
         """The embedder of this name, or None for "none". An object is remembered under its spec."""
         if isinstance(wanted, str):

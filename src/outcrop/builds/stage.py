@@ -11,12 +11,16 @@ import msgspec
 from outcrop.builds.ingredients import Ingredients
 from outcrop.config import Config
 from outcrop.embedding import CachedEmbedder, Embedder, EmbeddingCache
+from outcrop.engines.registry import Choice
 from outcrop.errors import InvalidConfig
 from outcrop.generations import locks, record
 from outcrop.generations.journal import Journal
 from outcrop.generations.layout import CollectionFolder, GenerationName
 from outcrop.ingest import Chunker
-from outcrop.memory import Account
+from outcrop.memory import Account, MemoryBudget
+from outcrop.reloading import LiveConfig
+from outcrop.retrieval.cached_search import CachedSearch
+from outcrop.retrieval.executor import Executor
 from outcrop.retrieval.generation import OpenGeneration, pinned
 from outcrop.retrieval.openings import Openings
 from outcrop.writes.accepting import Live
@@ -24,8 +28,25 @@ from outcrop.writes.applying import Target
 from outcrop.writes.fitting import Fitter
 
 
+class Shared(msgspec.Struct, frozen=True, eq=False):
+    """What the collections of one database share."""
+
+    live: LiveConfig
+    choice: Choice
+    executor: Executor
+    cached: CachedSearch
+    memory: MemoryBudget
+    embedding_cache: EmbeddingCache
+    read_only: bool
+
+    @property
+    def config(self) -> Config:
+        """The configuration in effect; what belongs together is read from one look."""
+        return self.live.current
+
+
 class Stage(msgspec.Struct, frozen=True, eq=False):
-    """One collection as those see it who change it."""
+    """One collection as those see it who change it, with one configuration."""
 
     folder: CollectionFolder
     uuid: str

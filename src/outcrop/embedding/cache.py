@@ -57,7 +57,8 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 class EmbeddingCache:
     """Vectors by embedder and text in the file `path`, at most about `size_bytes_max` bytes of them (0: no caching at all).
 
-    Safe to use from many threads and processes. Opened at the first use. When the bound is reached, the vectors that were not used
+    Safe to use from many threads and processes. Opened at the first use. `size_bytes_max` may be set at any time: a lower bound is
+    reached when the next vectors are stored. When the bound is reached, the vectors that were not used
     for longest go (a fifth of them at once; last use is kept to the hour). A damaged file is renamed to `<name>.damaged` and begun
     anew; a file that cannot be written (full disk, read-only folder) turns the cache off until the process ends. Both are logged as
     warnings; no method raises for the file's sake.
@@ -69,16 +70,16 @@ class EmbeddingCache:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._file_id: tuple[int, int] | None = None
-        self._off = size_bytes_max <= 0
+        self._off = False
         forking.before(self, EmbeddingCache.close)
 
     def __repr__(self) -> str:
-        return f"EmbeddingCache({str(self.path)!r}, size_bytes_max={self.size_bytes_max}{', off' if self._off else ''})"
+        return f"EmbeddingCache({str(self.path)!r}, size_bytes_max={self.size_bytes_max}{'' if self.enabled else ', off'})"
 
     @property
     def enabled(self) -> bool:
         """False when the bound is 0 or the file turned out to be unusable."""
-        return not self._off
+        return not self._off and self.size_bytes_max > 0
 
     def load(self, keys: Sequence[bytes], dimension: int) -> dict[bytes, NDArray[np.float32]]:
         """The float32 vectors of shape (dimension,) of those keys that are in the cache, read-only. Keys are from `cache_keys`."""
@@ -109,7 +110,7 @@ class EmbeddingCache:
         """Run the action on the open file. Begins a damaged file anew and tries once more; anything else that fails is logged."""
         with forking.undisturbed(), self._lock:
             for attempt in range(2):
-                if self._off:
+                if not self.enabled:
                     return
                 try:
                     action(self._opened())

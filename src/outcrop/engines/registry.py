@@ -17,6 +17,7 @@ from outcrop.engines.protocol import Availability, Engine, GenerationIndex
 from outcrop.errors import EngineUnavailable, IllegalState, InvalidConfig
 from outcrop.memory import share_bytes
 from outcrop.model import Recipe, Running
+from outcrop.reloading import LiveConfig
 
 BUILTIN, LANCEDB = "builtin", "lancedb"
 BOTH = f"{LANCEDB}+{BUILTIN}"
@@ -61,23 +62,20 @@ def running(choice: Choice, config: Config) -> Running:
     return Running(engine=LANCEDB, reason=library.FORKED)
 
 
-def engine(name: str, config: Config, *, directory: Path | None = None, read_only: bool = False) -> Engine:
+def engine(
+    name: str, config: Config, *, directory: Path | None = None, read_only: bool = False, live: LiveConfig | None = None
+) -> Engine:
     """The engine that a generation is made with, or, where it is in a `directory` already, opened with.
 
     A generation has the engines that its recipe names, and LanceDB also if one was added to it. Where it has both, a configuration
-    that uses LanceDB gets both as one; the others get the built-in one. `read_only`: nothing is written to LanceDB.
+    that uses LanceDB gets both as one; the others get the built-in one. `read_only`: nothing is written to LanceDB. For as long as
+    it is open, how patient it is with LanceDB is asked of `live`, where there is one.
 
     Raises `EngineUnavailable` if none of them works here.
     """
     has = name.split("+")
     if BUILTIN in has and config.use_lancedb and (LANCEDB in has or directory is not None):
-        policy = Policy(
-            failures_max=config.breaker_failures_max,
-            open_seconds=config.breaker_open_seconds,
-            apply_seconds=config.lancedb_apply_seconds,
-            follows=not read_only,
-            second_serves=config.fallback_to_mvp,
-        )
+        policy = partial(_policy, LiveConfig(config) if live is None else live, follows=not read_only)
         return FallbackEngine(name, partial(_lancedb_of, name, config, directory), _builtin(config), policy)
     if BUILTIN in has:
         return _builtin(config)
@@ -185,6 +183,17 @@ def _builtin(config: Config) -> BuiltinEngine:
 
 def _lancedb(config: Config) -> LanceEngine:
     return LanceEngine(config.lancedb_uri, memory_bytes=share_bytes(config.memory_budget, "indexing"))
+
+
+def _policy(live: LiveConfig, *, follows: bool) -> Policy:
+    config = live.current
+    return Policy(
+        failures_max=config.breaker_failures_max,
+        open_seconds=config.breaker_open_seconds,
+        apply_seconds=config.lancedb_apply_seconds,
+        follows=follows,
+        second_serves=config.fallback_to_mvp,
+    )
 
 
 def _lancedb_of(name: str, config: Config, directory: Path | None) -> Engine:

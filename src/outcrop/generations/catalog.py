@@ -11,7 +11,7 @@ import msgspec
 from outcrop import files
 from outcrop.documents import Documents, Head
 from outcrop.engines import registry
-from outcrop.errors import Damaged, StorageFailed, UnknownGeneration
+from outcrop.errors import Damaged, NoActiveGeneration, StorageFailed, UnknownGeneration
 from outcrop.generations import manifest, pointer
 from outcrop.generations.journal import Journal, Promotion
 from outcrop.generations.layout import MANIFEST, QUARANTINED, CollectionFolder, GenerationName
@@ -80,6 +80,17 @@ def find(folder: CollectionFolder, generation: GenerationInfo | int | str) -> Ge
         if wanted in (name.number, name.uuid) and not isinstance(wanted, bool):
             return name
     raise _unknown(folder, wanted)
+
+
+def none_active(folder: CollectionFolder) -> NoActiveGeneration:
+    """The error that no generation is active, with what can be done about it."""
+    name, ready = folder.path.name, [one.number for one in generations(folder)]
+    advice = (
+        f"promote generation {ready[-1]} (outcrop promote {name} {ready[-1]})"
+        if ready
+        else f"build one and promote it (outcrop build {name} SOURCE --promote), or write documents (outcrop upsert)"
+    )
+    return NoActiveGeneration(f"collection {name!r} has no active generation: {advice}", collection=name)
 
 
 def history(folder: CollectionFolder) -> tuple[HistoryEntry, ...]:

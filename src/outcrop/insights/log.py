@@ -19,7 +19,7 @@ from outcrop.config import Config
 from outcrop.errors import OutcropError
 from outcrop.generations.layout import CollectionFolder
 from outcrop.insights.line import Noted, noted
-from outcrop.insights.segments import Segments, listed
+from outcrop.insights.segments import Bounds, Segments, listed
 from outcrop.log_values import QueryLogStats
 from outcrop.retrieval.hits import Hits
 from outcrop.retrieval.request import Request
@@ -39,21 +39,28 @@ class QueryLog:
     """
 
     def __init__(self, folder: CollectionFolder, config: Config, *, read_only: bool, check_same: Callable[[], None]) -> None:
-        self._share = 0.0 if read_only else config.query_log_share
-        self.idle_because = "the database is open read-only" if read_only else "query_log_share is 0" if not self._share else None
+        self._share = 0.0
         self._chance = Random()
         self._folder = folder.queries
         self._text = config.query_log_text
-        self._writer = _Writer(
-            Segments(
-                folder.queries,
-                size_bytes_max=config.query_log_bytes_max,
-                days=config.query_log_days,
-                hashed=config.query_log_text == "hashed",
-                check_same=check_same,
-            )
-        )
-        if self._share:
+        self._read_only = read_only
+        self._writer = _Writer(Segments(folder.queries, bounds=_bounds(config), check_same=check_same))
+        self._ending: weakref.finalize[[_Writer], QueryLog] | None = None
+        self.reconfigured(config)
+
+    @property
+    def idle_because(self) -> str | None:
+        """Why nothing is logged here, or None."""
+        return "the database is open read-only" if self._read_only else "query_log_share is 0" if not self._share else None
+
+    def reconfigured(self, config: Config) -> None:
+        """Go on by this configuration: what waits to be written too."""
+        if self._read_only or self._writer.closed:
+            return
+        self._writer.bounds = _bounds(config)
+        self._text = config.query_log_text
+        self._share = config.query_log_share
+        if self._share and self._ending is None:
             self._ending = weakref.finalize(self, _Writer.close, self._writer)  # also when the program ends without closing
 
     def note(self, request: Request, hits: Hits, *, batch: bool = False) -> None:
@@ -91,11 +98,16 @@ class QueryLog:
         self._writer.close()
 
 
+def _bounds(config: Config) -> Bounds:
+    return Bounds(config.query_log_bytes_max, config.query_log_days, config.query_log_text == "hashed")
+
+
 class _Writer:
     """The queue and its thread. The thread knows this and not the log, which so ends when nobody uses it any more."""
 
     def __init__(self, segments: Segments) -> None:
         self._segments = segments
+        self.bounds = segments.bounds
         self._lock = forking.lock()
         self._begin()
         forking.in_child(self, _Writer._begin)
@@ -109,6 +121,11 @@ class _Writer:
         self._segments.leave()
         self.logged = self.dropped = self.lost = 0
         self.fault: str | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is taken."""
+        return self._closing.is_set()
 
     def take(self, one: Noted) -> None:
         """Queue it, unless too many wait."""
@@ -159,6 +176,9 @@ class _Writer:
             self.lost += len(searches)
             return
         try:
+            bounds = self.bounds
+            if bounds != self._segments.bounds:
+                self._segments.allow(bounds)
             self._segments.append(searches)
         except (OSError, OutcropError) as error:
             self._failed(len(searches), error)

@@ -40,25 +40,34 @@ class Segment(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
+class Bounds(msgspec.Struct, frozen=True):
+    """How large the files of all processes may be together, how long a line is kept while anybody writes, and whether queries are
+    written as hashes, by a key that lies in the folder."""
+
+    size_bytes_max: int
+    days: float
+    hashed: bool
+
+
 class Segments:
-    """Where one process adds lines. Used by one thread at a time.
+    """Where one process adds lines. Used by one thread at a time. `check_same` raises if the collection was dropped."""
 
-    `size_bytes_max` bounds the files of all processes together, `days` how long a line is kept while anybody writes. `check_same`
-    raises if the collection was dropped. With `hashed` queries are written as hashes, by a key that lies in the folder.
-    """
-
-    def __init__(self, folder: Path, *, size_bytes_max: int, days: float, hashed: bool, check_same: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, *, bounds: Bounds, check_same: Callable[[], None]) -> None:
         self._folder = folder
-        self._size_bytes_max = size_bytes_max
-        self._segment_bytes_max = max(1, size_bytes_max // _SEGMENTS)
-        self._seconds = days * _SECONDS_PER_DAY
-        self._segment_seconds = max(_SEGMENT_SECONDS_MIN, min(_SECONDS_PER_DAY, self._seconds / _PARTS_OF_DAYS))
-        self._hashed = hashed
-        self._check_same = check_same
         self._path: Path | None = None
+        self.allow(bounds)
+        self._check_same = check_same
         self._began = 0.0
         self._size_bytes = 0
         self._key: bytes | None = None
+
+    def allow(self, bounds: Bounds) -> None:
+        """Go on by other bounds, in another file."""
+        self.bounds = bounds
+        self._segment_bytes_max = max(1, bounds.size_bytes_max // _SEGMENTS)
+        self._seconds = bounds.days * _SECONDS_PER_DAY
+        self._segment_seconds = max(_SEGMENT_SECONDS_MIN, min(_SECONDS_PER_DAY, self._seconds / _PARTS_OF_DAYS))
+        self.leave()
 
     def leave(self) -> None:
         """Write to another file from now on: after a failure, or in a forked child."""
@@ -88,7 +97,7 @@ class Segments:
         self._check_same()
         with suppress(FileExistsError):
             self._folder.mkdir(mode=0o700)
-        self._key = _key(self._folder) if self._hashed else None
+        self._key = _key(self._folder) if self.bounds.hashed else None
         self._began = max(time.time(), self._began + 0.001)  # names in the order of time, also within a millisecond
         path = self._folder / f"{int(self._began * 1000):013d}-{uuid4().hex[:8]}.jsonl"
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -128,7 +137,7 @@ class Segments:
         total = sum(one.size_bytes for one in found) + size_bytes
         oldest = time.time() - self._seconds
         for one in found:
-            if one.began >= oldest and total <= self._size_bytes_max:
+            if one.began >= oldest and total <= self.bounds.size_bytes_max:
                 return
             if one.path == self._path:
                 continue

@@ -13,6 +13,7 @@ from outcrop.evaluation import RankedDocument
 from outcrop.filters import Filter
 from outcrop.model import Degraded, GenerationInfo
 from outcrop.retrieval.executor import Executor
+from outcrop.retrieval.fusion import Fusion
 from outcrop.retrieval.generation import OpenGeneration
 from outcrop.retrieval.hits import Hits
 from outcrop.retrieval.request import Options, prepare
@@ -47,7 +48,14 @@ class Side(msgspec.Struct, frozen=True, eq=False):
         return tuple(RankedDocument(document_id=hit.document_id, score=float(hit.score)) for hit in self.search(query, k=depth))
 
 
-def searcher(executor: Executor, opened: OpenGeneration, *, candidates: int = 100, degraded: Degraded | None = None) -> Search:
+def searcher(
+    executor: Executor,
+    opened: OpenGeneration,
+    *,
+    candidates: int = 100,
+    fusion: Fusion | None = None,
+    degraded: Degraded | None = None,
+) -> Search:
     """A function that searches one open generation. It must be pinned as long as the function is used."""
     usual = candidates
 
@@ -61,7 +69,7 @@ def searcher(executor: Executor, opened: OpenGeneration, *, candidates: int = 10
         candidates: int | None = None,
     ) -> Hits:
         deep = max(usual, k) if candidates is None else candidates
-        options = Options(k=k, mode=mode, where=where, candidates=deep)
+        options = Options(k=k, mode=mode, where=where, candidates=deep, fusion=fusion)
         return executor.search(opened, prepare(query, vector, options, opened.manifest.recipe), degraded)
 
     return search

@@ -56,6 +56,8 @@ class BoundedCache:
         if size_bytes > self._account.limit_bytes // _LARGEST_SHARE:
             return
         now = self._clock()
+        if self._seconds <= 0:  # turned off meanwhile
+            return
         with forking.undisturbed(), self._lock:  # a fork waits: entries and account agree in the child
             self._drop(key)
             while self._entries and self._is_over(now - self._seconds):
@@ -65,6 +67,18 @@ class BoundedCache:
                     return
                 self._drop(next(iter(self._entries)))
             self._entries[key] = value, now
+
+    def keep_for(self, seconds: float) -> None:
+        """Keep everything, also what is there already, so long from when it was put in."""
+        self._seconds = seconds
+        if seconds <= 0:
+            self.clear()
+
+    def shrink(self) -> None:
+        """Keep no more than the account may hold now: its limit was lowered."""
+        with forking.undisturbed(), self._lock:
+            while self._entries and self._account.used_bytes > self._account.limit_bytes:
+                self._drop(next(iter(self._entries)))
 
     def clear(self) -> None:
         """Keep nothing any more of what was put in so far."""

@@ -73,6 +73,17 @@ class CachedSearch:
         """How the cache of answers does, and that of query embeddings."""
         return (self._answers.stats(), self._vectors.stats()) if self._enabled else (None, None)
 
+    def keep_for(self, seconds: float) -> None:
+        """Keep answers and embeddings so long from now on; with 0 none, and forget those that are kept."""
+        self._enabled = seconds > 0
+        for cache in (self._answers, self._vectors):
+            cache.keep_for(seconds)
+
+    def shrink(self) -> None:
+        """Keep no more than the budget allows now."""
+        for cache in (self._answers, self._vectors):
+            cache.shrink()
+
     def close(self) -> None:
         """Keep nothing any more."""
         self._answers.clear()

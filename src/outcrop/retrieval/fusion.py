@@ -10,12 +10,14 @@ also when there is only one, they count 1. A chunk that a leg did not find gets 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from outcrop.config import Config
 from outcrop.engines.protocol import Ranking
 from outcrop.errors import InvalidQuery
 
@@ -44,6 +46,16 @@ class Fusion(msgspec.Struct, frozen=True):
             raise InvalidQuery(f"vector_weight is {self.vector_weight}; it must lie between 0 and 1", parameter="fusion")
         if isinstance(self.rrf_k, bool) or not isinstance(self.rrf_k, int) or not 1 <= self.rrf_k <= _RRF_K_MAX:
             raise InvalidQuery(f"rrf_k is {self.rrf_k}; it must be a whole number from 1 to {_RRF_K_MAX}", parameter="fusion")
+
+
+def usual(config: Config) -> Fusion:
+    """The fusion of a search that names none."""
+    return _made(config.fusion, config.vector_weight)
+
+
+@lru_cache(16)
+def _made(method: FusionMethod, vector_weight: float | None) -> Fusion:
+    return Fusion(method=method, vector_weight=vector_weight)
 
 
 class Leg(msgspec.Struct, frozen=True, eq=False):

@@ -14,7 +14,6 @@ import numpy as np
 
 from outcrop import forking
 from outcrop.analysis import Analyzer, analyzer
-from outcrop.config import Config
 from outcrop.documents import Documents, DocumentsWriter
 from outcrop.embedding import Embedder, check_identity, check_probes, resolve
 from outcrop.engines import registry
@@ -24,6 +23,7 @@ from outcrop.generations import leases, manifest
 from outcrop.generations.layout import CollectionFolder, GenerationName
 from outcrop.generations.manifest import Manifest
 from outcrop.model import EmbedderIdentity
+from outcrop.reloading import LiveConfig
 
 _CUSTOM = "custom:"
 
@@ -54,7 +54,7 @@ class OpenGeneration:
         self,
         folder: CollectionFolder,
         name: GenerationName,
-        config: Config,
+        live: LiveConfig,
         given: Mapping[EmbedderIdentity, Embedder],
         *,
         read_only: bool = False,
@@ -64,15 +64,17 @@ class OpenGeneration:
         try:
             self.manifest: Manifest = manifest.required(directory)
             self.documents = Documents(directory)
-            engine = registry.engine(self.manifest.recipe.engine, config, directory=directory, read_only=read_only)
+            config = live.current
+            engine = registry.engine(self.manifest.recipe.engine, config, directory=directory, read_only=read_only, live=live)
             self.index: GenerationIndex = engine.open(self.manifest.recipe, directory)
         except BaseException:
             self._release()
             raise
         self.name = name
-        self._config = config
+        self._live = live
         self._given = given  # the caller's own embedders
         self._embedder: Embedder | None = None
+        self._base_url: str | None = None  # for which it was found
         self._unembedded: tuple[int, int] = (-1, 0)
         self._writer: DocumentsWriter | None = None
         self._lock = forking.lock()
@@ -94,7 +96,8 @@ class OpenGeneration:
         if expected is None:
             return None
         found = self._given.get(expected) or next((one for one in self._given.values() if one.identity.spec == expected.spec), None)
-        if self._embedder is not None and found in (None, self._embedder):
+        base_url = self._live.current.openai_base_url
+        if self._embedder is not None and found in (None, self._embedder) and self._base_url == base_url:
             return self._embedder
         if found is None and expected.spec.startswith(_CUSTOM):
             raise EmbedderMismatch(
@@ -104,12 +107,12 @@ class OpenGeneration:
                 found=None,
             )
         if found is None:
-            found = resolve(expected.spec, openai_base_url=self._config.openai_base_url)
+            found = resolve(expected.spec, openai_base_url=base_url)
         if found is None:  # a spec that resolves to no embedder is never written into a recipe with one
             raise EmbedderMismatch(f"{expected.spec!r} is no embedder here", expected=expected, found=None)
         check_identity(expected, found.identity)
         check_probes(np.array([probe.vector for probe in self.manifest.probes], dtype=np.float32), found)
-        self._embedder = found
+        self._embedder, self._base_url = found, base_url
         return found
 
     @cached_property

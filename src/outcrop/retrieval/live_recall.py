@@ -54,11 +54,12 @@ class _Tally(msgspec.Struct):
 class ExactReruns:
     """Runs a `share` of the vector legs again, exactly, and keeps the recall@10 of each generation. Safe from many threads.
 
-    With a share of 0 it does nothing, and has no thread. A forked child begins with a thread and counts of its own.
+    With a share of 0 it does nothing, and has no thread; `share` may be set at any time. A forked child begins with a thread and
+    counts of its own.
     """
 
     def __init__(self, share: float) -> None:
-        self._share = share
+        self.share = share
         self._chance = Random()
         self._closed = False
         self._lock = forking.lock()
@@ -72,7 +73,7 @@ class ExactReruns:
 
     def offer(self, asked: Asked) -> None:
         """Take a leg, or not: by chance, and not while so many wait. Returns at once."""
-        if not self._share or self._chance.random() >= self._share or self._closed:
+        if not self.share or self._chance.random() >= self.share or self._closed:
             return
         with self._lock:
             tally = self._tallies.setdefault(asked.generation_uuid, _Tally(since=now()))
@@ -93,7 +94,7 @@ class ExactReruns:
             measured = tally.searches > 0
             return LiveRecall(
                 k=K,
-                share=self._share,
+                share=self.share,
                 since=tally.since,
                 searches=tally.searches,
                 dropped=tally.dropped,

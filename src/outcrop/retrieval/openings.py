@@ -18,12 +18,12 @@ from time import monotonic
 import msgspec
 
 from outcrop import forking
-from outcrop.config import Config
 from outcrop.errors import Closed, Damaged, OutcropError
 from outcrop.generations import catalog, pointer
 from outcrop.generations.journal import Journal, Promotion, has_entries
 from outcrop.generations.layout import ACTIVE, CollectionFolder, GenerationName
 from outcrop.model import Degraded
+from outcrop.reloading import LiveConfig
 from outcrop.retrieval.generation import OpenGeneration
 from outcrop.sqlite_files import Connections
 
@@ -53,14 +53,14 @@ class Openings:
     def __init__(
         self,
         folder: CollectionFolder,
-        config: Config,
+        live: LiveConfig,
         open_generation: Callable[[GenerationName], OpenGeneration],
         *,
         rescue: Callable[[GenerationName, Damaged], StandIn | None],
         check_same: Callable[[], None],
     ) -> None:
         self.folder = folder
-        self._config = config
+        self._live = live
         self._open_generation = open_generation
         self._rescue = rescue
         self._check_same = check_same
@@ -120,6 +120,11 @@ class Openings:
         for one in opened:
             one.retire()
 
+    def reconfigured(self) -> None:
+        """Begin to watch, if the configuration wants that now and something is open. It ends by itself where it is not wanted."""
+        if self._current is not None and not self.closed:
+            self._begin_watching()
+
     def watch(self) -> None:
         """One look around: open what may soon be active, let go of what is not needed."""
         active = catalog.active_or_none(self.folder)
@@ -142,14 +147,24 @@ class Openings:
         if active is not None:
             self._active()  # a process that does not search must not keep an old one from being collected
 
+    def keeps_watching(self) -> bool:
+        """Whether the watching thread goes on: not when the collection is closed, nor when `background` was turned off."""
+        if self.closed:
+            return False
+        with self._lock:
+            if not self._live.current.background:
+                self._watched_by = None
+            return self._watched_by is not None
+
     def warm(self) -> list[GenerationName]:
         """The newest of the generations that were active before: those that are kept caught up and open."""
         active = catalog.active_or_none(self.folder)
-        if active is None or not self._config.warm_generations:
+        count = self._live.current.warm_generations
+        if active is None or not count:
             return []
         done = catalog.done_promotions(self.folder)
         earlier = [one.generation for one in reversed(done) if one.generation != active.number]
-        numbers = list(dict.fromkeys(earlier))[: self._config.warm_generations]
+        numbers = list(dict.fromkeys(earlier))[:count]
         return [name for name in self.folder.names() if name.number in numbers and catalog.is_usable(self.folder, name)]
 
     def _wanted(self, active: GenerationName | None) -> list[GenerationName]:
@@ -280,9 +295,10 @@ class Openings:
             self._others.pop(oldest).retire()
 
     def _begin_watching(self) -> None:
-        if not self._config.background or self._watched_by == os.getpid():
-            return
-        self._watched_by = os.getpid()
+        with self._lock:
+            if not self._live.current.background or self._watched_by == os.getpid():
+                return
+            self._watched_by = os.getpid()
         threading.Thread(target=_watch, args=(weakref.ref(self),), name="outcrop-watch", daemon=True).start()
 
 
@@ -292,7 +308,7 @@ def _watch(watched: weakref.ref[Openings]) -> None:
     seen: tuple[object, ...] = ()
     while not pause.wait(_WATCH_SECONDS):
         openings = watched()
-        if openings is None or openings.closed:
+        if openings is None or not openings.keeps_watching():
             return
         now = _state(openings)
         if now == seen and int(monotonic() / _WATCH_SECONDS) % 50:

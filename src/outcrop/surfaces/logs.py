@@ -43,6 +43,11 @@ def begin(form: Format) -> None:
     atexit.register(lines.close)
 
 
+def log_from(level: str) -> None:
+    """Log what is at least as grave, from now on."""
+    logging.getLogger("outcrop").setLevel(level.upper())
+
+
 def as_json(record: logging.LogRecord) -> bytes:
     r"""A record as a line of JSON: time (UTC), level, logger, message, and whatever it was logged with besides.
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from time import monotonic
 
+import msgspec
+
 from outcrop import forking
 from outcrop.errors import OutcropError
 from outcrop.model import BreakerState, Degraded
@@ -20,17 +22,32 @@ _PROBED_SECONDS = 1.0
 """Not all who are let through search, and so find out whether it works."""
 
 
+class Policy(msgspec.Struct, frozen=True):
+    """How much patience there is with the first engine: see `Config.breaker_failures_max` and the two settings after it.
+
+    With `follows` off (a database that is open read-only) it is only read. With `second_serves` off the second engine is written
+    like ever and answers nothing: what the first cannot do is an error.
+    """
+
+    failures_max: int
+    open_seconds: float
+    apply_seconds: float
+    follows: bool = True
+    second_serves: bool = True
+
+
 class Breaker:
     """The state of one engine for one generation in this process. Safe to use from many threads.
+
+    `policy` is asked whenever something is decided by it: it may change.
 
     What changes is logged once, as a record with `event` and `engine`: "engine_failed", "engine_left_alone", "engine_absent",
     "engine_recovered".
     """
 
-    def __init__(self, engine: str, *, failures_max: int, open_seconds: float, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, engine: str, policy: Callable[[], Policy], *, clock: Callable[[], float] = monotonic) -> None:
         self.engine = engine
-        self._failures_max = failures_max
-        self._open_seconds = open_seconds
+        self._policy = policy
         self._clock = clock
         self._lock = forking.lock()
         self._failures = 0
@@ -55,7 +72,7 @@ class Breaker:
         with self._lock:
             if self._opened_at is None:
                 return "closed"
-            return "open" if self._clock() < self._opened_at + self._open_seconds else "half-open"
+            return "open" if self._clock() < self._opened_at + self._policy().open_seconds else "half-open"
 
     def allows(self) -> bool:
         """Whether to ask the engine now. When it is half-open, one caller is let through, and a second later another."""
@@ -65,7 +82,7 @@ class Breaker:
             now = self._clock()
             if self._opened_at is None:
                 return True
-            if now < self._opened_at + self._open_seconds:
+            if now < self._opened_at + self._policy().open_seconds:
                 return False
             if self._probing_since is not None and now < self._probing_since + _PROBED_SECONDS:
                 return False
@@ -84,19 +101,20 @@ class Breaker:
 
     def failed(self, reason: str, *, at_once: bool = False) -> bool:
         """It did not. `at_once`: leave it alone now, whatever it did before. Whether it is left alone from now on."""
+        policy = self._policy()
         with self._lock:
             first, since = self._failure is None, now_utc() if self._failure is None else self._failure.since
             self._failure = Degraded(reason=reason, since=since)
             self._failures += 1
             self._total += 1
-            opens = self._opened_at is not None or at_once or self._failures >= self._failures_max
+            opens = self._opened_at is not None or at_once or self._failures >= policy.failures_max
             newly = opens and self._opened_at is None
             if opens:
                 self._opened_at, self._probing_since = self._clock(), None
         if first:
             self._tell("engine_failed", f"engine {self.engine} fails: {reason}", reason=reason)
         if newly:
-            self._tell("engine_left_alone", f"engine {self.engine} is left alone for {self._open_seconds:g} s", reason=reason)
+            self._tell("engine_left_alone", f"engine {self.engine} is left alone for {policy.open_seconds:g} s", reason=reason)
         return newly
 
     def absent(self, reason: str) -> None:

@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from outcrop.engines.absorb_lock import alone
-from outcrop.engines.fallback.breaker import said_by
-from outcrop.engines.fallback.index import LOCK, FallbackIndex, Policy
+from outcrop.engines.fallback.breaker import Policy, said_by
+from outcrop.engines.fallback.index import LOCK, FallbackIndex
 from outcrop.engines.fallback.leading import NoIndex
 from outcrop.engines.protocol import Availability, Engine, GenerationIndex
 from outcrop.errors import Damaged, EngineUnavailable, OutcropError, Repairable
@@ -25,10 +25,10 @@ class FallbackEngine:
     """Both engines are written, the first is read, and the second answers when the first cannot.
 
     `first` gives the first engine and raises `EngineUnavailable` while it does not work here; it may work later. For a generation
-    that was made without it, it raises `NoIndex`. `second` must work.
+    that was made without it, it raises `NoIndex`. `second` must work. `policy` is asked at each use: it may change.
     """
 
-    def __init__(self, name: str, first: Callable[[], Engine], second: Engine, policy: Policy) -> None:
+    def __init__(self, name: str, first: Callable[[], Engine], second: Engine, policy: Callable[[], Policy]) -> None:
         self.name = name
         self._first = first
         self._second = second

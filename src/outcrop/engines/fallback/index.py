@@ -18,7 +18,7 @@ import msgspec
 from outcrop import file_locks, forking
 from outcrop.documents import Documents
 from outcrop.engines.absorb_lock import alone
-from outcrop.engines.fallback.breaker import Breaker, now_utc, said_by
+from outcrop.engines.fallback.breaker import Breaker, Policy, now_utc, said_by
 from outcrop.engines.fallback.follower import Follower
 from outcrop.engines.fallback.leading import Leading, NoIndex
 from outcrop.engines.fallback.snapshot import First, Second
@@ -49,41 +49,37 @@ _NOT_FOLLOWING = (
 )
 
 
-class Policy(msgspec.Struct, frozen=True):
-    """How much patience there is with the first engine: see `Config.breaker_failures_max` and the two settings after it.
-
-    With `follows` off (a database that is open read-only) it is only read. With `second_serves` off the second engine is written
-    like ever and answers nothing: what the first cannot do is an error.
-    """
-
-    failures_max: int
-    open_seconds: float
-    apply_seconds: float
-    follows: bool = True
-    second_serves: bool = True
-
-
 class FallbackIndex:
-    """A `GenerationIndex`: `second` is open or being built, the first may be neither."""
+    """A `GenerationIndex`: `second` is open or being built, the first may be neither. `policy` is asked at each use."""
 
     def __init__(
-        self, directory: Path, recipe: Recipe, second: GenerationIndex, *, first_engine: Callable[[], Engine], policy: Policy
+        self,
+        directory: Path,
+        recipe: Recipe,
+        second: GenerationIndex,
+        *,
+        first_engine: Callable[[], Engine],
+        policy: Callable[[], Policy],
     ) -> None:
         self._directory = directory
         self._second = second
-        self._policy = policy
+        self._policy_now = policy
         self._building = False
         self._closed = False
         self._marker: int | None = None  # the first one's, as last seen
         self._absorption_asked = False
         self._fails_to_follow = False
-        self._breaker = Breaker("lancedb", failures_max=policy.failures_max, open_seconds=policy.open_seconds)
+        self._breaker = Breaker("lancedb", policy)
         self._first = Leading(directory, recipe, first_engine, self._check_open)
         self._follower = Follower("outcrop-follow", self._work)
         forking.in_child(self, FallbackIndex._begin_child)
 
     def __repr__(self) -> str:
         return f"FallbackIndex({self._second!r}, first: {self._first.index!r})"
+
+    @property
+    def _policy(self) -> Policy:
+        return self._policy_now()
 
     def begin_first(self) -> None:
         """Begin to build the first engine's index too."""
@@ -130,14 +126,15 @@ class FallbackIndex:
 
     def follow(self, seconds_max: float) -> bool:
         """Bring the first engine up to date on a thread of its own, and wait for that at most so long."""
-        if not self._policy.follows or self._building:
+        policy = self._policy
+        if not policy.follows or self._building:
             return True
-        if not self._policy.second_serves:
+        if not policy.second_serves:
             return self._follower.ask().wait(_STRICT_SECONDS)
         if self._breaker.state == "open":
             return False
         asked = self._follower.ask()
-        patience = 0.0 if self._first.busy else min(seconds_max, self._policy.apply_seconds)
+        patience = 0.0 if self._first.busy else min(seconds_max, policy.apply_seconds)
         done = asked.wait(patience)
         if not done and patience > 0 and not self._first.busy:
             self._fails_to_follow = True

@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -19,16 +19,17 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import Message, Scope
 
 import outcrop
-from outcrop import Database
+from outcrop import Config, Database
 from outcrop.errors import OutcropError, UnknownCollection
 from outcrop.surfaces.http import collections, dashboard, documents, health, problems, queries, searching
 from outcrop.surfaces.http.access import guard, is_limited
 from outcrop.surfaces.http.border import border, request_id
 from outcrop.surfaces.http.builds import routes as builds
 from outcrop.surfaces.http.builds.running import Builds
+from outcrop.surfaces.http.configuring import Configuration, State
 from outcrop.surfaces.http.metrics import FOLDER_VARIABLE, Metrics
 from outcrop.surfaces.http.observing import Observed
-from outcrop.surfaces.http.served import Bodies, Limits, Served
+from outcrop.surfaces.http.served import JUDGING_WAIT_MAX, Bodies, Served
 from outcrop.surfaces.http.working import Work
 from outcrop.surfaces.keys import Keys
 
@@ -42,7 +43,6 @@ _ROUTES = (
     *queries.ROUTES,
     *dashboard.ROUTES,
 )
-_JUDGING_WAIT_MAX = 8
 _HAS_MCP = importlib.util.find_spec("mcp") is not None
 _OPENAPI = OpenAPIConfig(title="Outcrop", version=outcrop.__version__, render_plugins=[JsonRenderPlugin()])
 _SAMPLED_SECONDS = 5.0
@@ -51,7 +51,6 @@ _SCRAPES_WAITING_MAX = 8
 
 def application(
     opening: Callable[[], Database],
-    limits: Limits,
     *,
     with_keys: bool = True,
     needs_keys: bool = False,
@@ -59,6 +58,7 @@ def application(
     agents_write: bool = False,
     source_folders: Sequence[str] = (),
     logs_requests: bool = False,
+    configured: Callable[[Config], None] = lambda _: None,
     at_end: Callable[[], None] = lambda: None,
 ) -> Litestar:
     """An ASGI application that opens a database when it starts, serves it, and closes it when everything let in is finished.
@@ -66,7 +66,8 @@ def application(
     `with_keys` asks for a key as soon as the database has any, with `needs_keys` also when it has none; without it nobody is asked.
     `is_local` refuses, where no key is wanted, requests to another host's name: a page in a browser may have had it lead here.
     `agents_write` offers the tools of MCP that write. Builds may read what lies in the `source_folders`. With `logs_requests` every
-    request is a record of the logger `outcrop.http`, at level INFO. `at_end` is called when everything is closed.
+    request is a record of the logger `outcrop.http`, at level INFO. `configured` is told of the configuration now and whenever it
+    has changed, `at_end` is called when everything is closed.
     """
 
     @asynccontextmanager
@@ -74,9 +75,10 @@ def application(
         with closing(opening()) as db:
             keys = Keys(db.path, always_wanted=needs_keys) if with_keys else None
             about = {"is_local": is_local, "agents_write": agents_write, "builds": Builds(source_folders)}
-            door = app.state.served = _served(db, limits, keys, **about)
-            async with _agents(app), _builds(door.builds), _sampling(door):
-                yield
+            door = app.state.served = _served(db, keys, **about)
+            with door.configuration.watched(_announcing(door, configured)):
+                async with _agents(app), _builds(door.builds), _sampling(door):
+                    yield
             for one in (door.uploads, door.judging, door.writing, door.work, door.scrapes):
                 await one.finish()
             door.metrics.close()
@@ -95,11 +97,14 @@ def application(
     )
     # What the framework knows of the routes, which `describing` completes: of another application, since it would add its own.
     app.state.described = Litestar(route_handlers=_ROUTES, openapi_config=_OPENAPI, logging_config=None)
-    app.asgi_handler = Observed(border(app.asgi_handler, seconds_max=limits.idle_seconds_max), logs_requests=logs_requests)
+    bordered = border(app.asgi_handler, seconds_max=lambda: app.state.served.limits.idle_seconds_max)
+    app.asgi_handler = Observed(bordered, logs_requests=logs_requests)
     return app
 
 
-def _served(db: Database, limits: Limits, keys: Keys | None, **about: Any) -> Served:
+def _served(db: Database, keys: Keys | None, **about: Any) -> Served:
+    limits = db.config.server
+
     def threads(name: str, count: int, waiting_max: int = limits.waiting_max) -> Work:
         return Work(threads=count, waiting_max=waiting_max, seconds_max=limits.seconds_max, name=name)
 
@@ -108,14 +113,27 @@ def _served(db: Database, limits: Limits, keys: Keys | None, **about: Any) -> Se
         work=threads("requests", limits.threads),
         writing=threads("writes", limits.writing_threads),
         uploads=threads("uploads", limits.uploads_max, 0),
-        judging=threads("judging", limits.judging_max, _JUDGING_WAIT_MAX),
+        judging=threads("judging", limits.judging_max, JUDGING_WAIT_MAX),
         scrapes=threads("scrapes", 1, _SCRAPES_WAITING_MAX),
         bodies=Bodies(limits.bodies_bytes_max),
-        limits=limits,
         keys=keys,
         **about,
         metrics=Metrics(shared=FOLDER_VARIABLE in os.environ),
+        configuration=Configuration(db),
     )
+
+
+def _announcing(door: Served, configured: Callable[[Config], None]) -> Callable[[State], None]:
+    """Tells all who want to know what came of a look at the configuration; called on the thread that looks."""
+    loop = asyncio.get_running_loop()
+
+    def announce(state: State) -> None:
+        door.metrics.configured(state.hash, loaded_at=state.loaded_at, usable=state.fault is None)
+        configured(door.db.config)
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(door.reconfigured)
+
+    return announce
 
 
 def _agents_routes() -> tuple[ASGIRouteHandler, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -11,6 +11,7 @@ from litestar import Request
 from litestar.exceptions import InternalServerException
 
 from outcrop import Fusion, Gate
+from outcrop.config import ServerLimits
 from outcrop.index_values import IndexKind, OptimizeFor
 from outcrop.judging.gate import VANISHED_SHARE_MAX
 from outcrop.model import SearchMode
@@ -18,14 +19,32 @@ from outcrop.surfaces.http.border import held
 from outcrop.surfaces.http.problems import BadRequest, DeadlinePassed, TooLarge, Unsupported
 from outcrop.surfaces.http.served import served
 
-_K_MAX = 1000
-_QUERIES_MAX = 1000
-_IDS_MAX = 10_000
+# What a body may say at all; a server may allow less (`ServerLimits`).
+_K_MAX = 10_000
+_QUERIES_MAX = 100_000
+_IDS_MAX = 100_000
 _COMPARED_MAX = 100
 _TOO_LARGE = "the body is larger than {} bytes; send documents as application/x-ndjson, which may be of any length"
 _JSON = "application/json"
 _DIGITS_MAX = 18  # of a length; Python converts no number of thousands of digits
 _Body = TypeVar("_Body")
+
+
+def _longest(queries: list[Any]) -> int:
+    return max((len(one) for one in queries if isinstance(one, str)), default=0)
+
+
+#: Field of a body, the limit that it has, how it is measured, and in what.
+_MEASURES: tuple[tuple[str, str, Callable[[Any], int], str], ...] = (
+    ("k", "k_max", int, ""),
+    ("per_document", "k_max", int, ""),
+    ("query", "query_characters_max", len, " characters long"),
+    ("queries", "queries_max", len, " queries"),
+    ("queries", "query_characters_max", _longest, " characters long in one of its queries"),
+    ("vectors", "queries_max", len, " vectors"),
+    ("documents", "documents_max", len, " documents"),
+    ("ids", "documents_max", len, " ids"),
+)
 
 Number = Annotated[int, msgspec.Meta(ge=1, le=_K_MAX)]
 
@@ -211,7 +230,7 @@ async def read(request: Request[Any, Any, Any], kind: type[_Body], *, empty: _Bo
     if not content and empty is not None:
         return empty
     try:
-        return msgspec.json.decode(content, type=kind)
+        return within(served(request).limits, msgspec.json.decode(content, type=kind))
     except msgspec.ValidationError as error:
         raise BadRequest(f"the body does not fit: {error}") from error
     except RecursionError as error:
@@ -239,13 +258,24 @@ def kind_of(request: Request[Any, Any, Any]) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def within(limits: ServerLimits, body: _Body) -> _Body:
+    """The body, if the server allows as much as it asks for. Raises `BadRequest`."""
+    for field, limit, measure, what in _MEASURES:
+        value = getattr(body, field, None)
+        most = getattr(limits, limit)
+        if value is not None and (found := measure(value)) > most:
+            raise BadRequest(f"{field} is {found}{what}; this server takes at most {most} (server.{limit})")
+    return body
+
+
 async def raw(request: Request[Any, Any, Any]) -> bytes:
     """The request's body, counted until the request is done with.
 
     Raises `TooLarge`, `Busy`, `BadRequest`, and `DeadlinePassed` if it does not come in time.
     """
     door = served(request)
-    limit, seconds = door.limits.body_bytes_max, door.limits.seconds_max
+    limits = door.limits
+    limit, seconds = limits.body_bytes_max, limits.seconds_max
     told = request.headers.get("content-length", "")
     if told.isdecimal() and (len(told) > _DIGITS_MAX or int(told) > limit):
         raise TooLarge(_TOO_LARGE.format(limit))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -43,8 +43,8 @@ class Unread(Exception):
     """The client has not read its answer for too long."""
 
 
-def border(app: ASGIApp, *, seconds_max: float) -> ASGIApp:
-    """The application with all of this around it. A client that reads nothing for `seconds_max` is given up."""
+def border(app: ASGIApp, *, seconds_max: Callable[[], float]) -> ASGIApp:
+    """The application with all of this around it. A client that reads nothing for `seconds_max()` is given up."""
 
     async def bordered(any_scope: Scope, receive: Receive, send: Send) -> None:
         if any_scope["type"] != ScopeType.HTTP:
@@ -58,7 +58,7 @@ def border(app: ASGIApp, *, seconds_max: float) -> ASGIApp:
             await _sent_problem(refused, request_id(scope), send)
             return
         _found_document(scope, state)
-        answer = _Answer(scope, send, seconds_max)
+        answer = _Answer(scope, send, seconds_max())
         if scope["method"] == "HEAD":
             scope["method"] = "GET"
         try:

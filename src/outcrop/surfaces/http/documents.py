@@ -26,7 +26,6 @@ NDJSON = ("application/x-ndjson", "application/jsonl", "application/ndjson")
 _DOCUMENTS = "/v1/collections/{name:str}/documents"
 _EXAMPLE = {"documents": [{"id": "p-9", "text": "Vitamin D and asthma.", "metadata": {"year": 2026}}]}
 _PAGE = 1000
-_LINE_BYTES_MAX = 16_000_000
 
 
 @get(f"{_DOCUMENTS}/{{document_id:path}}", opt=READ | described(DocumentObject), summary="A document", tags=["documents"])
@@ -127,7 +126,7 @@ async def _streamed(request: Request[Any, Any, Any], name: str) -> Response[Any]
 
 async def _lines(request: Request[Any, Any, Any]) -> AsyncIterator[dict[str, Any]]:
     """The documents of an NDJSON body, read as they are asked for: what is not asked for stays with the sender."""
-    number, rest = 0, b""
+    number, rest, line_bytes_max = 0, b"", served(request).limits.line_bytes_max
     async for piece in pieces_of(request):
         check_again(request)
         *lines, rest = (rest + piece).split(b"\n")
@@ -135,8 +134,8 @@ async def _lines(request: Request[Any, Any, Any]) -> AsyncIterator[dict[str, Any
             number += 1
             if line.strip():
                 yield _parsed(line, number)
-        if len(rest) > _LINE_BYTES_MAX:
-            raise BadRequest(f"line {number + 1} is longer than {_LINE_BYTES_MAX} bytes")
+        if len(rest) > line_bytes_max:
+            raise BadRequest(f"line {number + 1} is longer than {line_bytes_max} bytes")
     if rest.strip():
         yield _parsed(rest, number + 1)
 

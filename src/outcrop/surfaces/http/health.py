@@ -38,8 +38,11 @@ async def readyz(request: Request[Any, Any, Any]) -> Response[Any]:
 
 @get("/health", opt=READ | described(dict[str, Any]), summary="How is each collection?", tags=["health"])
 async def health(request: Request[Any, Any, Any]) -> Response[Any]:
-    """What is degraded and why. 503 if a collection cannot be looked at."""
-    found = await served(request).database(_health)
+    """What is degraded and why, and what is wrong with the configuration. 503 if a collection cannot be looked at."""
+    door = served(request)
+    found = await door.database(_health)
+    knows = door.is_local or (door.keys is not None and door.keys.wanted)  # others are let in with `--no-keys` alone
+    found["configuration"] = door.configuration.told(in_full=knows)
     failing = any("fault" in one for one in found["collections"].values())
     return replies.json(found, status=503 if failing else 200)
 

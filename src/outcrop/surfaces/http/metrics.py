@@ -130,6 +130,10 @@ class Metrics:
         if cause is not None:
             self._refused.labels(cause).inc()
 
+    def configured(self, hash_: str, *, loaded_at: float, usable: bool) -> None:
+        """Say with which configuration this process runs, since when, and whether what the file says now can be used."""
+        self._standing.configured(hash_, loaded_at=loaded_at, usable=usable)
+
     def sample(self, db: Database, waiting: Callable[[], dict[str, int]]) -> None:
         """Say how this process stands, where another one of the server answers the next scrape."""
         self._standing.sample(db, waiting())

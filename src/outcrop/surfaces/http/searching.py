@@ -11,7 +11,7 @@ from litestar.params import FromPath, QueryParameter
 from outcrop import Collection, Hits
 from outcrop.surfaces.http import replies
 from outcrop.surfaces.http.access import READ
-from outcrop.surfaces.http.bodies import BatchBody, SearchBody, read
+from outcrop.surfaces.http.bodies import BatchBody, SearchBody, read, within
 from outcrop.surfaces.http.describing import described
 from outcrop.surfaces.http.problems import BadRequest
 from outcrop.surfaces.http.replies import Answers
@@ -21,7 +21,6 @@ from outcrop.surfaces.wire import SearchAnswer
 _SEARCH = "/v1/collections/{name:str}/search"
 _EXAMPLE = {"query": "does vitamin D help against asthma?", "k": 5, "where": "year >= 2015 AND lang = 'en'"}
 _PARAMETERS = ("q", "k", "offset", "mode", "where")
-_BATCH_HITS_MAX = 20_000
 _BATCH = {"queries": ["vitamin D", "asthma"], "k": 3}
 
 
@@ -38,7 +37,7 @@ async def search_by_get(
     name: FromPath[str],
     *,
     q: Annotated[str, QueryParameter(description="What to look for.")],
-    k: Annotated[int, QueryParameter(ge=1, le=1000)] = 10,
+    k: Annotated[int, QueryParameter(ge=1, le=10_000)] = 10,
     offset: Annotated[int, QueryParameter(ge=0, le=1_000_000)] = 0,
     mode: Annotated[str | None, QueryParameter(description="lexical, vector or hybrid")] = None,
     where: Annotated[str | None, QueryParameter(description="A filter: year >= 2015 AND lang = 'en'")] = None,
@@ -46,6 +45,7 @@ async def search_by_get(
     """For caches and browsers: an answer has a tag, and one that has not changed is not sent again."""
     _check_parameters(request)
     body = SearchBody(query=q, k=k, offset=offset, mode=mode, where=where)  # type: ignore[arg-type]  # the search checks the mode
+    within(served(request).limits, body)
     kept = {"Cache-Control": "private, no-cache" if "authorization" in request.headers else "no-cache", "Vary": "Authorization"}
     known = request.headers.get("if-none-match")
 
@@ -65,11 +65,12 @@ async def search_by_get(
 )
 async def search_many(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """The answers in the order of the queries, all from one generation, on all cores."""
-    body = await read(request, BatchBody)
+    body, most = await read(request, BatchBody), served(request).limits.batch_hits_max
     asked = body.queries if body.queries is not None else body.vectors
-    if asked is not None and len(asked) * body.k > _BATCH_HITS_MAX:
+    if asked is not None and len(asked) * body.k > most:
         raise BadRequest(
-            f"{len(asked)} queries with k={body.k} may find {len(asked) * body.k} hits; a batch has at most {_BATCH_HITS_MAX}"
+            f"{len(asked)} queries with k={body.k} may find {len(asked) * body.k} hits; a batch has at most {most}"
+            " (server.batch_hits_max)"
         )
 
     def search_all(collection: Collection) -> tuple[list[Hits], Response[Any]]:

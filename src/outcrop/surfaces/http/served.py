@@ -9,48 +9,28 @@ import msgspec
 from litestar import Request
 
 from outcrop import Collection, Database
+from outcrop.config import ServerLimits
 from outcrop.surfaces.http.builds.running import Builds
+from outcrop.surfaces.http.configuring import Configuration
 from outcrop.surfaces.http.metrics import Metrics
 from outcrop.surfaces.http.problems import Busy
 from outcrop.surfaces.http.working import Work
 from outcrop.surfaces.keys import Keys
 
+JUDGING_WAIT_MAX = 8
 _T = TypeVar("_T")
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What requests may cost; the times are seconds, the sizes bytes.
-
-    `threads` work at once, `waiting_max` more requests wait, each for at most `seconds_max`. What writes has `writing_threads` of
-    its own, with as many waiting: when all wait for a lock, searches go on. `uploads_max` streams are written at
-    once, on threads of their own; one that sends nothing for `idle_seconds_max` is given up. A body has at most `body_bytes_max`,
-    all that are being read together `bodies_bytes_max`. `judging_max` gates and comparisons run at once, on
-    threads of their own. What is sent to be built has at most `upload_bytes_max`; `streams_max` clients follow builds.
-    """
-
-    threads: int = 8
-    writing_threads: int = 4
-    waiting_max: int = 64
-    seconds_max: float = 30.0
-    uploads_max: int = 4
-    idle_seconds_max: float = 60.0
-    judging_max: int = 2
-    upload_bytes_max: int = 20_000_000_000
-    streams_max: int = 64
-    body_bytes_max: int = 16_000_000
-    bodies_bytes_max: int = 256_000_000
-
-
 class Bodies:
-    """How many bytes of bodies are held while they are read. Used by one event loop."""
+    """How many bytes of bodies are held while they are read; `size_bytes_max` may be set at any time. Used by one event loop."""
 
     def __init__(self, size_bytes_max: int) -> None:
-        self._size_bytes_max = size_bytes_max
+        self.size_bytes_max = size_bytes_max
         self.size_bytes = 0
 
     def take(self, size_bytes: int) -> None:
         """Hold so many more. Raises `Busy` when that is too much for all together."""
-        if self.size_bytes + size_bytes > self._size_bytes_max:
+        if self.size_bytes + size_bytes > self.size_bytes_max:
             raise Busy("too many large bodies are being read; try again in a second", cause="bodies")
         self.size_bytes += size_bytes
 
@@ -73,11 +53,25 @@ class Served(msgspec.Struct, frozen=True, eq=False):
     builds: Builds
     scrapes: Work
     bodies: Bodies
-    limits: Limits
     keys: Keys | None
     is_local: bool
     agents_write: bool
     metrics: Metrics
+    configuration: Configuration
+
+    @property
+    def limits(self) -> ServerLimits:
+        """What requests may cost now; a request reads it once, at its start."""
+        return self.db.config.server
+
+    def reconfigured(self) -> None:
+        """Let requests in by the limits of now. On the event loop."""
+        limits = self.limits
+        self.work.allow(threads=limits.threads, waiting_max=limits.waiting_max, seconds_max=limits.seconds_max)
+        self.writing.allow(threads=limits.writing_threads, waiting_max=limits.waiting_max, seconds_max=limits.seconds_max)
+        self.uploads.allow(threads=limits.uploads_max, waiting_max=0, seconds_max=limits.seconds_max)
+        self.judging.allow(threads=limits.judging_max, waiting_max=JUDGING_WAIT_MAX, seconds_max=limits.seconds_max)
+        self.bodies.size_bytes_max = limits.bodies_bytes_max
 
     def waiting(self) -> dict[str, int]:
         """How many requests wait for which threads."""

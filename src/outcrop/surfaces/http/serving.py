@@ -6,10 +6,12 @@ import atexit
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from granian.constants import HTTPModes, Interfaces
@@ -20,12 +22,12 @@ from litestar import Litestar
 
 import outcrop
 from outcrop import Config, Database
-from outcrop.config import PRESET_DEFAULT, load
+from outcrop.config import CODE, SERVED, load, with_values
+from outcrop.errors import OutcropError
 from outcrop.surfaces import logs, tracing
 from outcrop.surfaces.addresses import is_loopback
 from outcrop.surfaces.http.app import application
 from outcrop.surfaces.http.metrics import FOLDER_VARIABLE
-from outcrop.surfaces.http.served import Limits
 
 _log = logging.getLogger("outcrop.http")
 _KILL_SECONDS = 60
@@ -49,7 +51,6 @@ class Serving(msgspec.Struct, frozen=True):
     readers: int = 0
     with_keys: bool = True
     agents_write: bool = False
-    limits: Limits = Limits()
     certificate: str | None = None
     key: str | None = None
     query_log: bool = True
@@ -66,12 +67,15 @@ class Serving(msgspec.Struct, frozen=True):
 
     def opened(self) -> Database:
         """The database. Its searches are logged, unless `query_log` is off or the file or the environment says otherwise."""
+        return outcrop.open(self.path, config=self.configured, read_only=self.read_only)
+
+    @property
+    def configured(self) -> Config:
+        """What the command line says of the configuration."""
         given = None if self.mode is None else getattr(Config, self.mode)()
-        said = load(self.path, given, os.environ)
-        origin = next(one.origin for one in said.settings() if one.key == "query_log_share")
-        if not self.query_log or origin == PRESET_DEFAULT:
-            given = getattr(Config, said.mode)(query_log_share=1.0 if self.query_log else 0.0)
-        return outcrop.open(self.path, config=given, read_only=self.read_only)
+        if self.query_log:
+            return with_values(given, SERVED, query_log_share=1.0)
+        return with_values(given, CODE, query_log_share=0.0)
 
 
 def serve(serving: Serving, *, notice: str = "") -> None:
@@ -104,6 +108,7 @@ def _serve(serving: Serving, notice: str) -> None:
     logs.begin(serving.log_format)
     told = f"serving {serving.path} at {serving.address}, with a dashboard at {serving.address}/ (Ctrl-C ends it){notice}"
     server.on_startup(partial(_tell, serving, "started", told))
+    _check_on_hangup(server, serving)
     server.serve(target_loader=partial(_application, serving), wrap_loader=False)
     _tell(serving, "stopped", "stopped; what had been let in is answered")
 
@@ -122,18 +127,20 @@ def _allow_files() -> None:
 
 def _application(serving: Serving) -> Litestar:
     """What each of the processes runs."""
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # sent to all of a terminal's processes; the first one answers it
     is_local = is_loopback(serving.host)
     logs.begin(serving.log_format)
     end = tracing.begin(os.environ, query_text=serving.trace_queries)
     app = application(
         serving.opened,
-        serving.limits,
         with_keys=serving.with_keys,
         needs_keys=not is_local,
         is_local=is_local,
         agents_write=serving.agents_write,
         source_folders=serving.source_folders,
         logs_requests=serving.access_log,
+        configured=lambda config: logs.log_from(config.log_level),
         at_end=end,
     )
     app.on_shutdown.append(_leave_without_finalizing)
@@ -162,3 +169,17 @@ def _tell(serving: Serving, event: str, message: str) -> None:
     }
     known["traces"] = ", ".join(tracing.wanted(os.environ)) or "off"
     _log.info("%s", message, extra=known)
+
+
+def _check_on_hangup(server: Any, serving: Serving) -> None:
+    """At SIGHUP say what is wrong with the configuration, if anything is. The processes take it over by themselves, and stay."""
+
+    def hung_up(*_: Any) -> None:
+        try:
+            logs.log_from(load(serving.path, serving.configured, os.environ).log_level)
+        except OutcropError as error:
+            _log.error("SIGHUP: the configuration stays as it was: %s", error, extra={"event": "config_refused"})
+        else:
+            _log.info("SIGHUP: the configuration can be used", extra={"event": "config_usable"})
+
+    server.signal_handler_reload = hung_up

@@ -27,6 +27,7 @@ from outcrop.memory import CacheStats
 from outcrop.surfaces.http import on_disk
 
 _OF_A_PROCESS = re.compile(r"gauge_live\w+_(\d+)\.db")
+_CONFIG = "outcrop_config_info"
 _FROM_THE_SYSTEM = {
     "outcrop_process_resident_memory_bytes": "resident",
     "outcrop_process_start_time_seconds": "started",
@@ -48,6 +49,7 @@ class Standing:
         self._system = ProcessCollector(namespace="outcrop", registry=None)  # it is asked here alone
         self._of_processes(registry)
         self._of_collections(registry)
+        self._of_the_configuration(registry)
         self._note_process()
 
     def _of_processes(self, registry: CollectorRegistry) -> None:
@@ -96,6 +98,31 @@ class Standing:
             registry=registry,
         )
 
+    def _of_the_configuration(self, registry: CollectorRegistry) -> None:
+        """Of several processes the number that has a configuration; of the other two what the one says that is worst off."""
+        gauge = _Gauges(registry)
+        self._hash: str | None = None
+        self._config = gauge(_CONFIG, "How many processes run with this configuration.", "hash", mode="livesum")
+        self._config_loaded_at = gauge(
+            "outcrop_config_last_reload_success_timestamp_seconds",
+            "When the configuration was last read and could be used, in Unix time.",
+            mode="livemin",
+        )
+        self._config_usable = gauge(
+            "outcrop_config_last_reload_successful",
+            "Whether the configuration could be used when it was last read.",
+            mode="livemin",
+        )
+
+    def configured(self, hash_: str, *, loaded_at: float, usable: bool) -> None:
+        """This process runs with that configuration, and whether the file of now can be used."""
+        if self._hash not in (None, hash_):
+            self._config.labels(self._hash).set(0)
+        self._hash = hash_
+        self._config.labels(hash_).set(1)
+        self._config_loaded_at.set(loaded_at)
+        self._config_usable.set(usable)
+
     def use(self, collection: str) -> None:
         """This process has the collection open. Only of such is told what takes opening it."""
         self._used.add(collection)
@@ -110,6 +137,8 @@ class Standing:
         facts = self._facts.of(db)
         for family in self._noted():
             kept = [one for one in family.samples if "collection" not in one.labels or one.labels["collection"] in facts]
+            if family.name == _CONFIG:  # those that no process has any more are no label for ever
+                kept = [one for one in kept if one.value]
             if family.type != "gauge" or len(kept) == len(family.samples):
                 yield family
             elif kept:  # of one that was dropped nobody can take back what was noted

@@ -23,11 +23,21 @@ class Work:
 
     def __init__(self, *, threads: int, waiting_max: int, seconds_max: float, name: str = "requests") -> None:
         self.name = name
+        self.pool = _pool(threads)
         self._threads = threads
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="outcrop-http")
         self._under_way_max = threads + waiting_max
         self._seconds_max = seconds_max
         self._under_way: set[asyncio.Future[Any]] = set()
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    def allow(self, *, threads: int, waiting_max: int, seconds_max: float) -> None:
+        """Go on with other limits. What is under way or waits ends on the threads and by the deadline with which it was let in."""
+        self._under_way_max, self._seconds_max = threads + waiting_max, seconds_max
+        if threads != self._threads:  # a pool can neither shrink nor grow: another one takes its place
+            retired = asyncio.get_running_loop().create_task(_retire(self.pool, set(self._under_way)))
+            self._retiring.add(retired)
+            retired.add_done_callback(self._retiring.discard)
+            self._threads, self.pool = threads, _pool(threads)
 
     @property
     def under_way(self) -> int:
@@ -62,21 +72,32 @@ class Work:
         """As `on_thread`, of what waits for threads by itself."""
         if len(self._under_way) >= self._under_way_max:
             raise Busy(f"{len(self._under_way)} requests are under way; try again in a second", cause=self.name)
-        future = asyncio.ensure_future(begin())
+        seconds_max, future = self._seconds_max, asyncio.ensure_future(begin())
         self._under_way.add(future)
         future.add_done_callback(self._ended)
-        finished, _ = await asyncio.wait([future], timeout=self._seconds_max if bounded else None)
+        finished, _ = await asyncio.wait([future], timeout=seconds_max if bounded else None)
         if not finished:
-            raise DeadlinePassed(f"it took more than {self._seconds_max:g} seconds", cause="deadline")
+            raise DeadlinePassed(f"it took more than {seconds_max:g} seconds", cause="deadline")
         return future.result()
 
     async def finish(self) -> None:
         """Wait for everything that is under way, and let the threads end."""
-        while self._under_way:
-            await asyncio.wait(set(self._under_way))
+        while self._under_way or self._retiring:
+            await asyncio.wait(self._under_way | self._retiring)
         self.pool.shutdown()
 
     def _ended(self, future: asyncio.Future[Any]) -> None:
         self._under_way.discard(future)
         if not future.cancelled():
             future.exception()  # looked at, or it would be logged as forgotten
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="outcrop-http")
+
+
+async def _retire(pool: ThreadPoolExecutor, using: set[asyncio.Future[Any]]) -> None:
+    """Let the threads of a pool end when nobody uses them any more."""
+    if using:
+        await asyncio.wait(using)
+    pool.shutdown(wait=False)

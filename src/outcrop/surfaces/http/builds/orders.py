@@ -38,5 +38,6 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def given_in_code(config: Config) -> dict[str, Any]:
-    """What of a configuration neither a file nor the environment says."""
-    return {key: getattr(config, key) for key, origin in config.origins if origin == CODE and key not in ("path", "mode")}
+    """What of a configuration neither a file nor the environment says. The server's own table is not for builds."""
+    said = (key for key, origin in config.origins if origin == CODE)
+    return {key: getattr(config, key) for key in said if key not in ("path", "mode") and "." not in key}
