@@ -10,6 +10,7 @@ from litestar.testing import TestClient
 
 import outcrop
 from outcrop import Config, errors
+from outcrop.retrieval import openings
 from outcrop.surfaces.http import problems
 from outcrop.surfaces.http.app import application
 from tests.http.conftest import Client
@@ -116,6 +117,28 @@ def test_an_error_that_nobody_expected_tells_nothing(client: Client, monkeypatch
 
     assert _of(refused) == (500, "unexpected")
     assert "secret" not in refused.text
+
+
+def test_a_collection_that_is_dropped_under_a_search_is_not_there(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dropped(*_: object, **__: object) -> None:
+        client.app.state.served.db.drop_collection("rocks")
+        client.app.state.served.db.create_collection("rocks", embedder="none")
+        raise errors.Damaged("documents.sqlite is missing", path=folder)
+
+    folder = client.app.state.served.db.path
+    monkeypatch.setattr(outcrop.Collection, "search", dropped)
+    assert _of(client.post(_SEARCH, json={"query": "slate"})) == (404, "unknown-collection")
+
+
+def test_who_watches_a_collection_outlives_its_folder(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that goes between two calls of the system is what `Path.glob` fails at."""
+
+    def gone(path: Path, _pattern: str) -> None:
+        raise FileNotFoundError(path)
+
+    watched = client.app.state.served.db.collection("rocks")._openings
+    monkeypatch.setattr(Path, "glob", gone)
+    assert openings._state(watched)
 
 
 def test_every_error_of_the_library_has_a_status() -> None:

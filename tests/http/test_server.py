@@ -33,6 +33,17 @@ def test_the_server_answers_and_stops_when_told(server: Callable[..., httpx.Clie
     assert client.process.wait(timeout=60) == 0  # type: ignore[attr-defined]
 
 
+def test_a_port_that_somebody_has_is_not_shared(server: Callable[..., httpx.Client], folder: Path) -> None:
+    client = server()
+    command = [sys.executable, "-m", "outcrop", "serve", str(folder), "--port", str(client.base_url.port)]
+
+    second = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    assert second.returncode != 0
+    assert "nothing can listen at 127.0.0.1" in second.stderr
+    assert client.get("/livez").status_code == 200
+
+
 def test_a_name_that_somebody_else_lets_lead_here_is_refused(server: Callable[..., httpx.Client]) -> None:
     client, address = server(), "/v1/collections/rocks/search?q=slate"
 

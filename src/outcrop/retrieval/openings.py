@@ -332,7 +332,11 @@ def _state(openings: Openings) -> tuple[object, ...]:
     folder = openings.folder
     log = folder.journal.with_name(f"{folder.journal.name}-wal")
     stamps = []
-    for path in (folder.path, folder.generations, folder.journal, log, *folder.generations.glob("*")):
+    try:
+        generations = list(folder.generations.glob("*"))
+    except OSError:  # the collection is being dropped
+        generations = []
+    for path in (folder.path, folder.generations, folder.journal, log, *generations):
         try:
             stamps.append(path.stat().st_mtime_ns)
         except OSError:

@@ -10,6 +10,7 @@ from litestar import Request
 
 from outcrop import Collection, Database
 from outcrop.config import ServerLimits
+from outcrop.errors import Closed, Damaged, StorageFailed, UnknownCollection
 from outcrop.surfaces.http.builds.running import Builds
 from outcrop.surfaces.http.configuring import Configuration
 from outcrop.surfaces.http.metrics import Metrics
@@ -87,11 +88,29 @@ class Served(msgspec.Struct, frozen=True, eq=False):
 
     async def collection(self, name: str, call: Callable[[Collection], _T], *, bounded: bool = True) -> _T:
         """What a call on a collection gives. Raises `UnknownCollection` besides."""
-        return await self.database(lambda db: call(db.collection(name)), bounded=bounded)
+        return await self.database(lambda db: _asked(db, name, call), bounded=bounded)
 
     async def judged(self, name: str, call: Callable[[Collection], _T]) -> _T:
         """What a call on a collection gives that searches much and may take a minute. Raises what it raises, and `Busy`."""
         return await self.judging.on_thread(lambda: call(self.db.collection(name)), bounded=False)
+
+
+def _asked(db: Database, name: str, call: Callable[[Collection], _T]) -> _T:
+    """What a call on a collection gives. One that is dropped meanwhile is not damaged: it is not there."""
+    collection = db.collection(name)
+    try:
+        return call(collection)
+    except (Damaged, StorageFailed, Closed) as error:
+        if _is_there(db, name, collection.uuid):
+            raise
+        raise UnknownCollection(f"collection {name!r} was dropped meanwhile", name=name, nearest=None) from error
+
+
+def _is_there(db: Database, name: str, uuid: str) -> bool:
+    try:
+        return db.collection(name).uuid == uuid
+    except UnknownCollection:
+        return False
 
 
 def served(request: Request[Any, Any, Any]) -> Served:

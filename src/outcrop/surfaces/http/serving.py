@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import tempfile
 from functools import partial
@@ -23,7 +24,7 @@ from litestar import Litestar
 import outcrop
 from outcrop import Config, Database
 from outcrop.config import CODE, SERVED, load, with_values
-from outcrop.errors import OutcropError
+from outcrop.errors import InvalidInput, OutcropError
 from outcrop.surfaces import logs, tracing
 from outcrop.surfaces.addresses import is_loopback
 from outcrop.surfaces.http.app import application
@@ -79,7 +80,11 @@ class Serving(msgspec.Struct, frozen=True):
 
 
 def serve(serving: Serving, *, notice: str = "") -> None:
-    """Serve until SIGINT or SIGTERM. The log says when connections are taken, and the `notice` with it."""
+    """Serve until SIGINT or SIGTERM. The log says when connections are taken, and the `notice` with it.
+
+    Raises `InvalidInput` if the port is taken.
+    """
+    _check_place(serving.host, serving.port)
     _allow_files()
     multiprocessing.set_start_method("spawn", force=True)  # a fork would take this process's libraries along, as they are
     with tempfile.TemporaryDirectory(prefix="outcrop-metrics-") as counted:
@@ -111,6 +116,14 @@ def _serve(serving: Serving, notice: str) -> None:
     _check_on_hangup(server, serving)
     server.serve(target_loader=partial(_application, serving), wrap_loader=False)
     _tell(serving, "stopped", "stopped; what had been let in is answered")
+
+
+def _check_place(host: str, port: int) -> None:
+    """Raise `InvalidInput` unless one can listen there: the library would share a port that another server has, and not say so."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise InvalidInput(f"nothing can listen at {host}, port {port}: {error.strerror}. Take another one with --port") from error
 
 
 def _allow_files() -> None:
