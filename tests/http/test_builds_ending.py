@@ -25,7 +25,6 @@ from outcrop.surfaces.http.app import application
 from outcrop.surfaces.http.builds import events, running, states
 from outcrop.surfaces.http.builds.running import Builds
 from outcrop.surfaces.http.builds.states import Build, BuildsFolder
-from outcrop.surfaces.http.served import Limits
 from tests.http.conftest import SlowEmbedder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="stops servers with signals")
@@ -194,7 +193,7 @@ def test_a_build_that_does_not_come_to_its_next_step_is_killed_with_its_server(
     folder: Path, slow: SlowEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running, "_END_SECONDS", 0.1)
-    with TestClient(application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)), Limits())) as client:
+    with TestClient(application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)))) as client:
         begun = client.post(_BUILDS, params={"embedder": slow.spec}, content=_LINES, headers=_NDJSON)
         assert begun.status_code == 202
         assert slow.asked.wait(60)
