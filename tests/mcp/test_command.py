@@ -184,10 +184,21 @@ def test_it_serves_over_http_on_this_machine_and_not_under_other_names(built: Pa
                 return str(found.structured_content["hits"][0]["document_id"])
 
         assert asyncio.run(main()) == "docs/slate.md"
-        with pytest.raises(HTTPError) as refused:
-            urlopen(Request(url, headers={"Host": "elsewhere.example"}))
-        refused.value.close()
-        assert refused.value.code == 421
+        asked = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}'
+        kind = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+        for headers, status in (
+            ({"host": "elsewhere.example"}, 421),
+            ({"host": "localhost.elsewhere.example:80"}, 421),
+            ({"origin": "https://elsewhere.example"}, 403),
+            ({"origin": "null"}, 403),
+            ({"origin": "http://localhost.elsewhere.example"}, 403),
+            ({"content-type": "text/plain"}, 400),
+            ({"content-length": str(2**40)}, 413),
+        ):
+            with pytest.raises(HTTPError) as refused:
+                urlopen(Request(url, data=asked, headers=kind | headers))
+            refused.value.close()
+            assert refused.value.code == status, headers
         program.process.terminate()
         assert program.process.wait(WAIT) == 0
 
