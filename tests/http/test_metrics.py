@@ -15,6 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import outcrop
 from outcrop import Config
+from outcrop.surfaces.http.builds import states
+from outcrop.surfaces.http.builds.states import BuildsFolder
 from tests.http.conftest import Client
 
 OPERATIONS = ("upsert", "stream", "delete")
@@ -170,3 +172,19 @@ def test_what_a_process_said_of_itself_ends_with_it_and_what_it_counted_does_not
     count = "outcrop_search_duration_seconds_count"
     assert found[count, frozenset({"collection": "rocks", "mode": "lexical", "engine": "builtin"}.items())] == 10
     assert parent not in {int(dict(labels)["pid"]) for labels in alive}
+
+
+def test_builds_are_told_as_they_ended(client: Client) -> None:
+    builds = BuildsFolder.of(client.app.state.served.db, "rocks")
+    builds.path.mkdir(exist_ok=True)
+    for state in ("done", "failed", "failed"):
+        states.end(builds, states.ended(states.new("rocks", "upload", "start"), state))  # type: ignore[arg-type]
+
+    text = client.get("/metrics").text
+    ended = {one: _value(text, "outcrop_builds_total", collection="rocks", state=one) for one in ("done", "failed", "cancelled")}
+    assert ended == {"done": 1, "failed": 2, "cancelled": 0}
+    assert _value(text, "outcrop_build_running", collection="rocks") == 0
+
+
+def test_the_kind_of_the_answer_can_be_parsed(client: Client) -> None:
+    assert client.get("/metrics").headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"

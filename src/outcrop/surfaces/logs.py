@@ -11,18 +11,22 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
+from time import sleep
 from typing import Literal
 
 import msgspec
 
 Format = Literal["json", "text"]
 LOGGERS = ("outcrop", "_granian", "opentelemetry", "py.warnings")
+_FORMAT_VARIABLE = "_OUTCROP_LOG_FORMAT"  # for the processes that this one starts
 _QUEUED_LINES_MAX = 10_000
 _WRITE_BYTES_MAX = 4096  # so much is written to a pipe in one piece: lines of several processes are never mixed
+_GATHERED_SECONDS = 0.05  # a thread that wakes up for each line takes the interpreter from those who answer
 _WAITED_SECONDS_MAX = 2.0
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _OF_EVERY_RECORD = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"))
@@ -31,6 +35,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 def begin(form: Format) -> None:
     """Have this process write what Outcrop and its web server log to the standard error, from level INFO on. Once is enough."""
+    os.environ[_FORMAT_VARIABLE] = form
     lines = QueuedLines(_descriptor(), as_json if form == "json" else as_text)
     for name in LOGGERS:
         logger = logging.getLogger(name)
@@ -46,6 +51,13 @@ def begin(form: Format) -> None:
 def log_from(level: str) -> None:
     """Log what is at least as grave, from now on."""
     logging.getLogger("outcrop").setLevel(level.upper())
+
+
+def begin_as(environ: Mapping[str, str]) -> None:
+    """Write the log as the server does that started this process, if one did."""
+    form = environ.get(_FORMAT_VARIABLE)
+    if form is not None:
+        begin("json" if form == "json" else "text")
 
 
 def as_json(record: logging.LogRecord) -> bytes:
@@ -118,27 +130,30 @@ class QueuedLines(logging.Handler):
                 self._thread.start()
 
     def _write_all(self) -> None:
-        while (line := self._waiting.get()) is not None:
-            pieces, size = [line], len(line)
-            ended = False
-            while size < _WRITE_BYTES_MAX:
-                try:
-                    after = self._waiting.get_nowait()
-                except Empty:
-                    break
-                if after is None:
-                    ended = True
-                    break
-                if size + len(after) > _WRITE_BYTES_MAX:
-                    self._write(b"".join(pieces))
-                    pieces, size = [], 0
-                pieces.append(after)
-                size += len(after)
-            self._write(b"".join(pieces))
+        ended = False
+        while not ended:
+            lines = [self._waiting.get()]
+            if lines[0] is not None:
+                sleep(_GATHERED_SECONDS)
+            with suppress(Empty):
+                while True:
+                    lines.append(self._waiting.get_nowait())
+            ended = None in lines
+            self._write_together([line for line in lines if line is not None])
             if self._dropped:
                 self._tell_dropped()
-            if ended:
-                return
+
+    def _write_together(self, lines: list[bytes]) -> None:
+        """Write as many at a time as a pipe takes in one piece."""
+        pieces: list[bytes] = []
+        size = 0
+        for line in lines:
+            if pieces and size + len(line) > _WRITE_BYTES_MAX:
+                self._write(b"".join(pieces))
+                pieces, size = [], 0
+            pieces.append(line)
+            size += len(line)
+        self._write(b"".join(pieces))
 
     def _tell_dropped(self) -> None:
         count, self._dropped = self._dropped, 0

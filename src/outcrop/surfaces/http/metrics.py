@@ -18,7 +18,7 @@ from outcrop import Database, Hits
 from outcrop.surfaces.http.standing import Standing
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+MEDIA_TYPE = "text/plain; version=0.0.4"  # the framework adds the charset
 NO_ROUTE = "none"
 _SEARCH_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)

@@ -21,10 +21,13 @@ from outcrop.errors import OutcropError
 from outcrop.files import size_bytes
 from outcrop.generations.journal import Journal
 from outcrop.generations.layout import CollectionFolder
+from outcrop.surfaces.http.builds import states
+from outcrop.surfaces.http.builds.states import Build, BuildsFolder, State, Totals
 
 _Seen = tuple[tuple[int, int], ...]
 _KEPT_SECONDS_MAX = 60.0  # what is absorbed into the index changes sizes, and neither of them
 _KINDS = ("promote", "rollback", "quarantine")
+_ENDS: tuple[State, ...] = ("done", "failed", "cancelled", "interrupted")
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -35,6 +38,8 @@ class Facts(msgspec.Struct, frozen=True):
     size_bytes: int
     journal_bytes: int
     sequence: int
+    totals: Totals
+    running: Build | None
 
     @property
     def active(self) -> GenerationInfo | None:
@@ -93,13 +98,14 @@ def families(db: Database, found: Mapping[str, Facts | None]) -> Iterator[Metric
         values = {collection: number for collection, facts in known.items() if (number := value(facts)) is not None}
         yield _labelled(GaugeMetricFamily(name, about, labels=["collection"]), values)
     yield from _promotions(known)
+    yield from _builds(known)
     yield from _room(db)
 
 
 def _seen(folder: CollectionFolder) -> _Seen:
-    """How the files are that change with whatever changes: the journal, its log, the folder of generations."""
+    """How the files are that change with whatever changes: the journal, its log, the folders of generations and of builds."""
     found = []
-    for path in (folder.journal, folder.journal.with_name(f"{folder.journal.name}-wal"), folder.generations):
+    for path in (folder.journal, folder.journal.with_name(f"{folder.journal.name}-wal"), folder.generations, folder.builds):
         try:
             status = path.stat()
         except OSError:
@@ -110,7 +116,7 @@ def _seen(folder: CollectionFolder) -> _Seen:
 
 
 def _read(db: Database, name: str, folder: CollectionFolder) -> Facts | None:
-    journal = Journal(folder.journal)
+    journal, builds = Journal(folder.journal), BuildsFolder(folder.builds)
     try:
         collection = db.collection(name)
         return Facts(
@@ -119,6 +125,8 @@ def _read(db: Database, name: str, folder: CollectionFolder) -> Facts | None:
             size_bytes=size_bytes(folder.path),
             journal_bytes=journal.size_bytes(),
             sequence=journal.head(),
+            totals=states.totals(builds),
+            running=next((one for one in states.all_of(builds) if one.state in states.UNDER_WAY), None),
         )
     except OutcropError:  # `/health` tells more
         return None
@@ -167,6 +175,31 @@ def _promotions(known: Mapping[str, Facts]) -> Iterator[Metric]:
             last.add_metric([collection], datetime.fromisoformat(facts.history[-1].at).timestamp())
     yield counted
     yield last
+
+
+def _builds(known: Mapping[str, Facts]) -> Iterator[Metric]:
+    """The builds over HTTP: those that ended, and how far the one is that runs."""
+    counted = CounterMetricFamily("outcrop_builds", "Builds over HTTP that ended.", labels=["collection", "state"])
+    seconds = CounterMetricFamily("outcrop_build_seconds", "Seconds that such builds took.", labels=["collection", "state"])
+    for name, facts in known.items():
+        for state in _ENDS:
+            counted.add_metric([name, state], facts.totals.ended.get(state, 0))
+            seconds.add_metric([name, state], facts.totals.seconds.get(state, 0.0))
+    yield counted
+    yield seconds
+    running = {name: one for name, facts in known.items() if (one := facts.running) is not None}
+    yield _labelled(
+        GaugeMetricFamily("outcrop_build_running", "Whether a build over HTTP runs.", labels=["collection"]),
+        {name: float(name in running) for name in known},
+    )
+    yield _labelled(
+        GaugeMetricFamily("outcrop_build_documents", "Documents that the build has done that runs.", labels=["collection"]),
+        {name: one.documents for name, one in running.items()},
+    )
+    yield _labelled(
+        GaugeMetricFamily("outcrop_build_done_ratio", "How much of its stage the build has done that runs.", labels=["collection"]),
+        {name: one.done / one.total for name, one in running.items() if one.done is not None and one.total},
+    )
 
 
 def _room(db: Database) -> Iterator[Metric]:

@@ -22,6 +22,7 @@ import msgspec
 import outcrop
 from outcrop import BadRecord, Collection, Gate, GenerationInfo, Progress, file_locks
 from outcrop.errors import BuildCancelled, GateFailed, OutcropError
+from outcrop.surfaces import logs, tracing
 from outcrop.surfaces.http import problems
 from outcrop.surfaces.http.builds import states
 from outcrop.surfaces.http.builds.orders import Order
@@ -180,7 +181,9 @@ def _source(order: Order) -> tuple[Any, int | None]:
 def _failed(order: Order, build: Build, error: Exception) -> Build:
     row = problems.problem_of(error)
     if not row.told:
-        _log.error("build %s failed: %s", build.id, error, exc_info=None if isinstance(error, OutcropError) else error)
+        known = {"event": "build_request_failed", "build": build.id, "collection": build.collection, "problem": row.name}
+        known["request_id"] = order.request_id
+        _log.error("build %s failed: %s", build.id, error, exc_info=None if isinstance(error, OutcropError) else error, extra=known)
     problem = msgspec.json.decode(problems.body_of(error, order.request_id, folder=order.database))
     if order.path is not None and "detail" in problem:  # where the server keeps the source is nobody's business
         problem["detail"] = problem["detail"].replace(order.path, build.source)
@@ -212,7 +215,10 @@ def main() -> None:
     stopping = Stopping(folder.cancel(order.build.id))
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
+    logs.begin_as(os.environ)
+    stop_tracing = tracing.begin(os.environ)
     ended = run(order, Recorder(folder, order.build), stopping)
+    stop_tracing()
     folder.upload(ended.id).unlink(missing_ok=True)
     states.end(folder, ended)
     folder.cancel(ended.id).unlink(missing_ok=True)
