@@ -29,7 +29,7 @@ def test_insights_are_shown_in_words(cli: Cli, rocks: Path) -> None:
     for part in (
         "layers of slate",
         "found nothing  30 of 43",
-        "name 'lang' in the filter",
+        "Name 'lang' in the filter",
         "langue = text",
         "no document has",
         "p95",

@@ -91,3 +91,33 @@ def test_a_key_of_one_collection_sees_what_that_collection_tells(page: Page, ser
 
     expect(page.get_by_text("Metrics are of the whole server")).to_be_visible()
     expect(page.get_by_text(re.compile("11 documents"))).to_be_visible()
+
+
+def test_it_tells_what_is_searched_for_and_what_to_change(page: Page, serve: Serve) -> None:
+    server = serve()
+    address = f"{server.address}/v1/collections/stones/search"
+    httpx.get(address, params={"q": "<b>glass</b>"})
+    for _ in range(12):
+        httpx.get(address, params={"q": "slate", "where": "hard = 3"})
+
+    page.goto(f"{server.address}/#/stones/operations")
+    told = page.get_by_role("region", name="Insights")
+    expect(told).to_contain_text("13 searches logged")
+    expect(told.locator("[data-rule=unknown-field]")).to_contain_text(
+        "12 searches filtered by 'hard', a field that no document has."
+    )
+    told.get_by_text("Found nothing", exact=True).click()
+    expect(told.get_by_role("row", name="slate hard = number 12 12")).to_be_visible()
+    told.get_by_text("Slowest", exact=True).click()
+    expect(told.get_by_role("rowheader", name="<b>glass</b>")).to_be_visible()
+    told.get_by_label("Of the last").select_option("1 day")
+    expect(told).to_contain_text("13 searches logged")
+
+
+def test_what_is_searched_for_is_an_admins_matter(page: Page, serve: Serve) -> None:
+    server = serve()
+    key = Keys(server.folder).create("reader", "read")
+    page.add_init_script(f"sessionStorage.setItem('outcrop.key', {json.dumps(key)})")
+    page.goto(f"{server.address}/#/stones/operations")
+
+    expect(page.get_by_text("What is searched for is shown to keys of scope admin.")).to_be_visible()

@@ -63,7 +63,7 @@ CASES: dict[str, tuple[list[Line], list[Line], str, dict[str, Any]]] = {
     "unknown-field": (
         lines(10, where="langue = text", fields=("langue",)),
         lines(9, where="langue = text", fields=("langue",)) + lines(50, **BY_LANG),
-        "name 'lang' in the filter",
+        "Name 'lang' in the filter",
         {},
     ),
     "zero-results-by-filter": (
@@ -94,7 +94,7 @@ CASES: dict[str, tuple[list[Line], list[Line], str, dict[str, Any]]] = {
     "vector-silent": (
         lines(100, lexical_hits=9, vector_hits=0, both_hits=1),
         lines(100, lexical_hits=8, vector_hits=1, both_hits=1),
-        "see whether it is worth its 2.0 ms",
+        "See whether it is worth its 2.0 ms",
         {},
     ),
     "lexical-silent": (
@@ -106,7 +106,7 @@ CASES: dict[str, tuple[list[Line], list[Line], str, dict[str, Any]]] = {
     "cache-too-short": (
         [one for n in range(12) for one in lines(1, 1000 * n, query="again") + lines(8, 1000 * n + 1)],
         [one for n in range(12) for one in lines(1, 1000 * n, query="again", sequence=n) + lines(8, 1000 * n + 1)],
-        "query_cache_seconds is 300: raise it",
+        "Raise query_cache_seconds, which is 300",
         {},
     ),
     "cache-too-small": (
@@ -131,7 +131,7 @@ CASES: dict[str, tuple[list[Line], list[Line], str, dict[str, Any]]] = {
     "log-too-small": (
         [*lines(99), *lines(1, at=1000.0 + 86_400)],
         [*lines(99), *lines(1, at=1000.0 + 6.5 * 86_400)],
-        "reaches back 1.0 days of the 7 days asked for. log fewer searches (query_log_share = 0.14",
+        "reaches back 1.0 days of the 7 days asked for. Log fewer searches (query_log_share = 0.14",
         {"log_bytes": 95_000_000},
     ),
     "large-k": (lines(100, k=100, fetch_ms=2.0), lines(100, k=49, fetch_ms=2.0), "ask for 50 hits or more", {}),
@@ -174,10 +174,10 @@ def test_of_searches_as_they_should_be_nothing_is_said() -> None:
 def test_a_slow_filter_is_told_what_makes_it_slow() -> None:
     slow = lines(50) + lines(50, **BY_LANG, total_ms=12.0)
 
-    assert "has no column in LanceDB's table" in rules(slow, slow_fields=("lang",))["slow-filter"]
+    assert "has none for lang" in rules(slow, slow_fields=("lang",))["slow-filter"]
     negated = lines(50) + lines(50, **BY_LANG, negated=True, total_ms=12.0)
     assert "store a field that says what must be" in rules(negated)["slow-filter"]
-    assert "has no column" not in rules(negated)["slow-filter"]
+    assert "has none for" not in rules(negated)["slow-filter"]
 
 
 def test_repeats_with_a_filter_are_not_held_against_the_cache() -> None:

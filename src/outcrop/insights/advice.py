@@ -61,7 +61,7 @@ def unknown_field(tally: Tally, facts: Facts) -> Iterator[Advice]:
     for field, count in sorted(searches.items(), key=lambda item: -item[1]):
         if count >= UNKNOWN_FIELD_SEARCHES:
             near = get_close_matches(field, facts.fields, n=1)
-            hint = f"name {near[0]!r} in the filter, if that is meant; otherwise" if near else "drop it from the filter, or"
+            hint = f"Name {near[0]!r} in the filter, if that is meant; otherwise" if near else "Drop it from the filter, or"
             yield Advice(
                 "unknown-field",
                 f"{count:,} searches filtered by {field!r}, a field that no document has.",
@@ -76,7 +76,7 @@ def degraded(tally: Tally, facts: Facts) -> Iterator[Advice]:
         yield Advice(
             "degraded",
             f"{_share(failing, tally.searches)} of searches ({failing:,}) were answered by a stand-in, because something failed.",
-            f"outcrop stats {facts.collection} says what; outcrop doctor whether LanceDB works here; outcrop repair"
+            f"See outcrop stats {facts.collection} for what failed; outcrop doctor for whether LanceDB works here; outcrop repair"
             f" {facts.collection} builds its index anew.",
         )
     elif behind >= max(SEARCHES_MIN, NOTHING_SHARE * tally.searches):
@@ -84,7 +84,7 @@ def degraded(tally: Tally, facts: Facts) -> Iterator[Advice]:
             "behind",
             f"{_share(behind, tally.searches)} of searches ({behind:,}) were answered by the built-in index, because LanceDB's"
             " lacked the newest writes.",
-            "write larger batches (each is a version of LanceDB's table), or raise lancedb_apply_seconds.",
+            "Write larger batches (each is a version of LanceDB's table), or raise lancedb_apply_seconds.",
         )
 
 
@@ -96,7 +96,7 @@ def nothing_without_vectors(tally: Tally, facts: Facts) -> Iterator[Advice]:
             "nothing-without-vectors",
             f"{_share(zeros, searches)} of searches by words ({zeros:,} of {searches:,}) find nothing: no document has their"
             " words.",
-            f"search by meaning too: outcrop build {facts.collection} --embedder static --promote"
+            f"Search by meaning too: outcrop build {facts.collection} --embedder static --promote"
             " (or minilm), and compare before with outcrop compare.",
         )
 
@@ -114,7 +114,7 @@ def lexical_empty(tally: Tally, facts: Facts) -> Iterator[Advice]:
             "lexical-empty",
             f"{_share(empty, searches)} of hybrid searches without a filter ({empty:,} of {searches:,}) find nothing by their words"
             f" (analyzer {facts.analyzer}): only the vector leg answers them.",
-            f"look at such queries (the list of silent legs): if they are in another language than the analyzer's, build with"
+            f"Look at such queries (the list of silent legs): if they are in another language than the analyzer's, build with"
             f" {other.format(facts.collection)}; if their words are misspelt or are not in the documents, the vector leg is right"
             " to answer.",
         )
@@ -128,8 +128,8 @@ def stop_words(tally: Tally, facts: Facts) -> Iterator[Advice]:
             "stop-words",
             f"{_share(count, searches)} of searches by words ({count:,}) have nothing to search for: the analyzer"
             f" {facts.analyzer} drops all their words as stop words, or they are punctuation.",
-            f"an analyzer without stop words: outcrop build {facts.collection} --analyzer simple --promote (it has no stemming"
-            " either: compare before).",
+            f"Build with an analyzer without stop words: outcrop build {facts.collection} --analyzer simple --promote (it has no"
+            " stemming either: compare before).",
         )
 
 
@@ -139,9 +139,10 @@ def unknown_words(tally: Tally, facts: Facts) -> Iterator[Advice]:
     if facts.embedder is not None and searches >= SEARCHES_MIN and count >= UNKNOWN_WORDS_SHARE * searches:
         yield Advice(
             "unknown-words",
-            f"the embedder {facts.embedder} knows no word of {_share(count, searches)} of the queries ({count:,}): they get no"
+            f"The embedder {facts.embedder} knows no word of {_share(count, searches)} of the queries ({count:,}): they get no"
             " vector.",
-            f"an embedder with another vocabulary: outcrop build {facts.collection} --embedder minilm, then outcrop compare.",
+            f"Build with an embedder of another vocabulary: outcrop build {facts.collection} --embedder minilm, then outcrop"
+            " compare.",
         )
 
 
@@ -157,9 +158,9 @@ def silent_leg(tally: Tally, facts: Facts) -> Iterator[Advice]:
             saved = sum(step.percentile(50) for step in steps)
             yield Advice(
                 f"{name}-silent",
-                f"the {name} leg has found {_share(leg.hits, hits)} of the hits shown by hybrid searches, and none of those of"
+                f"The {name} leg has found {_share(leg.hits, hits)} of the hits shown by hybrid searches, and none of those of"
                 f" {_share(leg.silent, searches)} of them ({leg.silent:,} of {searches:,}).",
-                f"see whether it is worth its {saved:.1f} ms: outcrop eval {facts.collection} QUERIES compares the legs on judged"
+                f"See whether it is worth its {saved:.1f} ms: outcrop eval {facts.collection} QUERIES compares the legs on judged"
                 f" queries. If the hybrid is no better, search with mode {other!r}; if it is, its weight is too low or too high"
                 " (fusion's vector_weight).",
             )
@@ -178,7 +179,7 @@ def zero_results_by_filter(tally: Tally, facts: Facts) -> Iterator[Advice]:
                 "zero-results-by-filter",
                 f"{_share(one.zero_results, one.searches)} of searches filtered by {shape} find nothing ({one.zero_results:,} of"
                 f" {one.searches:,}); they are {_share(one.zero_results, zeros)} of all that find nothing.",
-                "values or their types may not be those of the documents: count what each value selects (outcrop count"
+                "Values or their types may not be those of the documents: count what each value selects (outcrop count"
                 f' {facts.collection} --where "..."). The log keeps no values.',
             )
 
@@ -199,16 +200,16 @@ def repeats(tally: Tally, facts: Facts) -> Iterator[Advice]:
             "cache-too-short",
             f"{_share(late, cacheable)} of searches ({late:,}) were asked before, with nothing written in between, and searched"
             f" anew; {cached}.{example}",
-            f"query_cache_seconds is {now}: raise it, to {SUGGESTED_SECONDS} for example. Cached answers are never out of date.",
+            f"Raise query_cache_seconds, which is {now}, to {SUGGESTED_SECONDS} for example. Cached answers are never out of date.",
         )
     if soon >= REPEATS_SHARE * cacheable:
         yield Advice(
             "cache-too-small",
             f"{_share(soon, cacheable)} of searches ({soon:,}) were asked less than {seconds:g} s before, with nothing written in"
             f" between, and searched anew; {cached}.{example}",
-            "the cache seems to be off where searches run: query_cache_seconds is 0 there, or they say cache=False."
+            "The cache seems to be off where searches run: query_cache_seconds is 0 there, or they say cache=False."
             if not tally.counts["cached"]
-            else f"if query_cache in the server's stats is full (GET /v1/collections/{facts.collection}), raise memory_budget"
+            else f"If query_cache in the server's stats is full (GET /v1/collections/{facts.collection}), raise memory_budget"
             f" ({facts.config.memory_budget / 1e6:,.0f} MB; a fifth is for answers). Each process has a cache of its own, so fewer"
             " processes find more in it.",
         )
@@ -223,22 +224,22 @@ def slow_filter(tally: Tally, facts: Facts) -> Iterator[Advice]:
         without_column = [field for field in one.fields if field in facts.slow_fields]
         if without_column:
             change = (
-                f"{', '.join(without_column)} has no column in LanceDB's table, which has 200 at most: write fewer different"
-                f" metadata fields, and build anew (outcrop build {facts.collection} --promote)."
+                f"LanceDB's table, which has columns for 200 fields at most, has none for {', '.join(without_column)}: write fewer"
+                f" different metadata fields, and build anew (outcrop build {facts.collection} --promote)."
             )
         elif one.negated:
             change = (
-                "it says what must not be, which selects by two ranges or from all rows: store a field that says what must be, and"
+                "It says what must not be, which selects by two ranges or from all rows: store a field that says what must be, and"
                 " filter by its equality."
             )
         else:
             change = (
-                f"see where the time goes (outcrop search {facts.collection} ... --where ... --explain shows each step); a filter"
+                f"See where the time goes (outcrop search {facts.collection} ... --where ... --explain shows each step); a filter"
                 " used by most searches may be worth a collection of its own."
             )
         yield Advice(
             "slow-filter",
-            f"searches filtered by {shape} take {ratio:.1f} times as long as those without a filter (median, {extra:+.1f} ms;"
+            f"Searches filtered by {shape} take {ratio:.1f} times as long as those without a filter (median, {extra:+.1f} ms;"
             f" {one.searches:,} searches).",
             change,
         )
@@ -251,9 +252,9 @@ def slow_embedding(tally: Tally, facts: Facts) -> Iterator[Advice]:
         remote = facts.embedder is not None and facts.embedder.startswith("openai:")
         yield Advice(
             "slow-embedding",
-            f"embedding the query takes {step.total / tally.total_ms:.0%} of the time of searches (median"
+            f"Embedding the query takes {step.total / tally.total_ms:.0%} of the time of searches (median"
             f" {step.percentile(50):.1f} ms, {facts.embedder}).",
-            "embeddings of queries are cached for query_cache_seconds"
+            "Embeddings of queries are cached for query_cache_seconds"
             f" ({facts.config.query_cache_seconds:g} now): raise it; or build with an embedder"
             f" that is {'local' if remote else 'faster'}"
             f" (outcrop build {facts.collection} --embedder static, then outcrop compare).",
@@ -268,7 +269,7 @@ def waiting(tally: Tally, facts: Facts) -> Iterator[Advice]:  # noqa: ARG001 - a
             "waiting",
             f"{step.total / tally.total_ms:.0%} of the time of searches is spent waiting, above all for a core (95th percentile"
             f" {step.percentile(95):.1f} ms).",
-            "one more search runs at once than there are cores: give the machine more cores, or it fewer searches"
+            "One more search runs at once than there are cores: give the machine more cores, or it fewer searches"
             " (query_cache_seconds; a smaller candidates).",
         )
 
@@ -282,7 +283,7 @@ def large_pages(tally: Tally, facts: Facts) -> Iterator[Advice]:  # noqa: ARG001
             "large-k",
             f"{_share(large.count, run)} of searches ask for {LARGE_K} hits or more, and fetching their texts takes"
             f" {fetched.total / large.total:.0%} of their time (median {fetched.percentile(50):.1f} ms).",
-            "ask for fewer (k) and page on with offset: scores and order do not depend on k.",
+            "Ask for fewer (k) and page on with offset: scores and order do not depend on k.",
         )
 
 
@@ -295,8 +296,8 @@ def log_too_small(tally: Tally, facts: Facts) -> Iterator[Advice]:
         share = tally.searches / tally.estimated * max(reaches / facts.days, _SHARE_MIN)
         yield Advice(
             "log-too-small",
-            f"the log is full ({facts.log_bytes / 1e6:,.0f} MB) and reaches back {reached} of the {facts.days:g} days asked for.",
-            f"log fewer searches (query_log_share = {share:.2g} would reach back all of them), or raise query_log_bytes_max.",
+            f"The log is full ({facts.log_bytes / 1e6:,.0f} MB) and reaches back {reached} of the {facts.days:g} days asked for.",
+            f"Log fewer searches (query_log_share = {share:.2g} would reach back all of them), or raise query_log_bytes_max.",
         )
 
 
