@@ -110,11 +110,11 @@ def _tell(done: Reloaded, before: State) -> None:
     if before.fault is not None:
         _log.warning("the configuration can be used again", extra={"event": "config_usable"})
     for change in done.changed:
-        about = {"event": "config_changed", "key": change.key}
+        about = {"event": "config_changed", "setting": change.key}
         _log.info("%s was %r and is %r now (%s)", change.key, change.before, change.after, change.origin, extra=about)
     for one in done.needs_restart:
         if one.key not in before.needs_restart:
-            about = {"event": "config_waits", "key": one.key}
+            about = {"event": "config_waits", "setting": one.key}
             _log.warning("%s = %r (%s) waits for a restart: %s", one.key, one.given, one.origin, one.reason, extra=about)
 
 
