@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,6 +107,10 @@ def test_a_server_writes_json_from_its_beginning_to_its_end(server: Callable[...
         client = server("--readers", "1", stderr=log)
         for _ in range(5):
             assert client.get("/v1/collections/rocks/search?q=slate").status_code == 200
+        builds = "/v1/collections/rocks/builds"
+        build = client.post(builds, json={"source": None, "promote": True}).json()["id"]
+        while client.get(f"{builds}/{build}").json()["state"] == "running":
+            time.sleep(0.05)
         client.process.send_signal(signal.SIGTERM)  # type: ignore[attr-defined]
         client.process.wait(timeout=60)  # type: ignore[attr-defined]
 
@@ -113,6 +118,8 @@ def test_a_server_writes_json_from_its_beginning_to_its_end(server: Callable[...
     assert (lines[0]["event"], lines[-1]["event"]) == ("started", "stopped")
     assert lines[0]["address"] == str(client.base_url)
     assert [one["status"] for one in lines if one.get("route") == "/v1/collections/{name}/search"] == [200] * 5
+    told = [one["event"] for one in lines if one["logger"] == "outcrop"]  # by the process of the build
+    assert told == ["build_began", "build_ended", "promoted"]
 
 
 def test_a_server_need_not_tell_of_requests(server: Callable[..., httpx.Client], tmp_path: Path) -> None:
