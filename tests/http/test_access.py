@@ -49,6 +49,7 @@ DECIDED = {
     "GET /v1/collections/{name}/builds/{build}": "read",
     "DELETE /v1/collections/{name}/builds/{build}": "admin",
     "GET /v1/collections/{name}/builds/{build}/events": "read",
+    "POST /v1/collections/{name}/builds/{build}/resume": "admin",
     "POST /v1/collections/{name}/compare": "admin",
     "GET /v1/collections/{name}/insights": "admin",
     "DELETE /v1/collections/{name}/insights": "admin",

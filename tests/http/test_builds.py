@@ -15,9 +15,11 @@ from litestar.testing import TestClient
 import outcrop
 from outcrop import Config
 from outcrop.builds.stage import CollectionFolder
+from outcrop.errors import IllegalState
 from outcrop.generations import locks
 from outcrop.surfaces.http.app import application
 from outcrop.surfaces.http.builds import states, uploading
+from outcrop.surfaces.http.builds.running import Builds
 from outcrop.surfaces.http.builds.states import BuildsFolder
 from outcrop.surfaces.keys import Keys
 from tests.http.conftest import ROCKS, Client
@@ -202,6 +204,9 @@ def test_what_has_ended_cannot_be_cancelled(client: Client) -> None:
     ended = _ended(client, client.post(_BUILDS))
 
     assert client.delete(f"{_BUILDS}/{ended['id']}").status_code == 409
+    refused = client.post(f"{_BUILDS}/{ended['id']}/resume")
+    assert (refused.status_code, "done" in refused.json()["detail"]) == (409, True)
+    assert client.post(f"{_BUILDS}/nothing/resume").status_code == 404
 
 
 def test_a_build_that_has_ended_is_one_event(client: Client) -> None:
@@ -273,3 +278,24 @@ def test_a_build_whose_process_is_gone_was_interrupted(noted: BuildsFolder) -> N
     assert states.find(noted, build.id) == found
     assert states.totals(noted).ended == {"interrupted": 1}
     assert not noted.upload(build.id).exists()
+
+
+def test_what_is_to_be_resumed_is_kept_until_it_is(noted: BuildsFolder, folder: Path) -> None:
+    interrupted = states.interrupted(states.new("rocks", "upload", "build"), "why")
+    states.end(noted, interrupted)
+    noted.upload(interrupted.id).write_bytes(b"{}")
+    noted.asked(interrupted.id).write_bytes(b"{}")
+    running = Builds()
+    with outcrop.open(folder, config=Config.mvp_only(background=False)) as db:
+        resuming = running.begin(db, "rocks", states.new("rocks", "upload", "upload"), resumes=interrupted.id)
+        assert noted.upload(resuming.build.id).exists()
+        running.give_up(resuming, RuntimeError("it could not be started"))
+        assert noted.upload(interrupted.id).exists()
+        another = running.begin(db, "rocks", states.new("rocks", "upload", "upload"))
+        assert noted.upload(interrupted.id).exists()
+        states.end(noted, ended := states.ended(another.build, "done"))
+        states.settle(noted, ended)
+        running.give_up(another, RuntimeError("for the lock alone"))
+        with pytest.raises(IllegalState, match="begin another one"):
+            running.begin(db, "rocks", states.new("rocks", "upload", "upload"), resumes=interrupted.id)
+    running.finish()

@@ -164,9 +164,13 @@ def test_a_server_that_is_stopped_ends_its_builds_in_order_and_tells_who_follows
     assert client.process.wait(timeout=60) == 0  # type: ignore[attr-defined]
     found, there = _noted(folder)
     assert ended == msgspec.to_builtins(found, builtin_types=()) | {"skipped_examples": []}
-    assert list(there.path.glob("*.upload")) == []
-    again = _again(server(), slow)
-    assert (again["state"], again["promoted"]) == ("done", True)
+    client = server()
+    resumed = client.post(f"{_BUILDS}/{found.id}/resume")
+    assert resumed.status_code == 202, resumed.text
+    again = Following(client, resumed.headers["location"]).last()
+    assert (again["state"], again["source"], again["documents"], again["promoted"]) == ("done", "upload", 60, True)
+    assert client.post(f"{_BUILDS}/{found.id}/resume").status_code == 409
+    assert {path.suffix for path in there.path.iterdir()} == {".json", ".lock"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the server's children in /proc")
@@ -202,7 +206,7 @@ def test_a_build_that_does_not_come_to_its_next_step_is_killed_with_its_server(
     assert (found.id, found.state, found.resumable) == (begun.json()["id"], "interrupted", True)
     assert found.problem is not None
     assert "signal 9" in found.problem["detail"]
-    assert {path.suffix for path in there.path.iterdir()} == {".json", ".lock"}
+    assert there.upload(found.id).read_bytes() == _LINES  # to be resumed
 
 
 def test_an_upload_whose_client_goes_away_leaves_nothing(server: Start, folder: Path) -> None:

@@ -18,7 +18,7 @@ def _operations(described: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_every_route_tells_its_answer_and_its_problems(client: Client) -> None:
     operations = _operations(client.get("/v1/openapi.json").json())
 
-    assert len(operations) == 30
+    assert len(operations) == 31
     for name, one in operations.items():
         status = next(iter(one["responses"]))
         assert status == "204" or next(iter(one["responses"][status]["content"].values()))["schema"], name
@@ -31,7 +31,8 @@ def test_every_body_is_told_with_its_bounds(client: Client) -> None:
     described = client.get("/v1/openapi.json").json()
     posts = {name: one for name, one in _operations(described).items() if name.startswith("POST")}
 
-    assert [name for name, one in posts.items() if "requestBody" not in one] == []
+    without = ["POST /v1/collections/{name}/builds/{build}/resume"]  # it has its options already
+    assert [name for name, one in posts.items() if "requestBody" not in one] == without
     assert described["components"]["schemas"]["SearchBody"]["properties"]["k"] == {
         "type": "integer",
         "minimum": 1,

@@ -218,13 +218,12 @@ def main() -> None:
     logs.begin_as(os.environ)
     stop_tracing = tracing.begin(os.environ)
     ended = run(order, Recorder(folder, order.build), stopping)
-    stop_tracing()
-    folder.upload(ended.id).unlink(missing_ok=True)
     states.end(folder, ended)
-    folder.cancel(ended.id).unlink(missing_ok=True)
+    states.settle(folder, ended)
     if order.lock is not None:  # the next build need not wait until this process is gone
         with io.FileIO(order.lock, "r+") as file:
             file_locks.unlock(file)
+    stop_tracing()  # which may wait for whoever collects traces; nobody waits for that
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from litestar import Request, Response, delete, get, post
 from litestar.params import FromPath
 from litestar.response import Stream
 
-from outcrop import Database
+from outcrop import Database, files
 from outcrop.analysis import analyzer as named_analyzer
 from outcrop.builds.ingredients import Ingredients
 from outcrop.errors import NothingToBuild
@@ -22,7 +22,7 @@ from outcrop.surfaces.http.bodies import BuildBody, in_query, kind_of, read
 from outcrop.surfaces.http.border import request_id
 from outcrop.surfaces.http.builds import events, sources, states, uploading
 from outcrop.surfaces.http.builds.orders import Order, given_in_code
-from outcrop.surfaces.http.builds.running import Begun
+from outcrop.surfaces.http.builds.running import Begun, check_resumable
 from outcrop.surfaces.http.builds.states import Build, BuildsFolder
 from outcrop.surfaces.http.describing import described
 from outcrop.surfaces.http.documents import NDJSON
@@ -41,6 +41,20 @@ class BuildList(msgspec.Struct, frozen=True):
     """The builds that are remembered, newest first."""
 
     builds: tuple[Build, ...]
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A build that was asked for; `path` is the file of the server's to read. Kept until it has ended, without the path."""
+
+    name: str
+    body: BuildBody
+    is_upload: bool
+    path: str | None = None
+
+    def new(self) -> Build:
+        """The build, at its beginning."""
+        source = "upload" if self.is_upload else _OWN if self.body.source is None else self.body.source
+        return states.new(self.name, source, "upload" if self.is_upload else "start")
 
 
 @post(
@@ -62,12 +76,26 @@ async def start_build(request: Request[Any, Any, Any], name: FromPath[str]) -> R
     body = in_query(request, BuildBody) if is_upload else await read(request, BuildBody, empty=BuildBody())
     if is_upload and body.source is not None:
         raise BadRequest("either a source is named or documents are sent, not both")
-    path = await door.database(lambda db: _checked(door, db, name, body, is_upload=is_upload), bounded=False)
-    accepting = asyncio.ensure_future(_accepted(request, name, body, path, is_upload=is_upload))
-    door.builds.accepting.add(accepting)
-    accepting.add_done_callback(door.builds.accepting.discard)
-    build = await asyncio.shield(accepting)  # a request that is given up must not leave a build half accepted
-    return replies.json(build, status=202, headers={"Location": f"/v1/collections/{name}/builds/{build.id}"})
+    asked = await door.database(lambda db: _checked(door, db, Asked(name, body, is_upload)), bounded=False)
+    return await _accepted(door, name, _begun(request, asked))
+
+
+@post(f"{_ONE}/resume", opt=ADMIN | described(Build), status_code=202, summary="Resume an interrupted build", tags=["builds"])
+async def resume_build(request: Request[Any, Any, Any], name: FromPath[str], build: FromPath[str]) -> Response[Any]:
+    """With the options and the documents that were sent for it, as a build of its own.
+
+    An upload is kept for that until another build of the collection has ended.
+    """
+    door = served(request)
+
+    def again(db: Database) -> Asked:
+        door.builds.check(db, name)
+        folder = BuildsFolder.of(db, name)
+        check_resumable(folder, build)
+        return _checked(door, db, msgspec.json.decode(folder.asked(build).read_bytes(), type=Asked))
+
+    asked = await door.database(again, bounded=False)
+    return await _accepted(door, name, _begun(request, asked, resumes=build))
 
 
 @get(_BUILDS, opt=READ | described(BuildList), summary="The builds", tags=["builds"])
@@ -115,17 +143,24 @@ async def build_events(request: Request[Any, Any, Any], name: FromPath[str], bui
     return Stream(events.told(door.builds, found), media_type=events.MEDIA_TYPE, headers=headers)
 
 
-async def _accepted(request: Request[Any, Any, Any], name: str, body: BuildBody, path: str | None, *, is_upload: bool) -> Build:
+async def _accepted(door: Served, name: str, beginning: Coroutine[Any, Any, Build]) -> Response[Any]:
+    accepting = asyncio.ensure_future(beginning)
+    door.builds.accepting.add(accepting)
+    accepting.add_done_callback(door.builds.accepting.discard)
+    build = await asyncio.shield(accepting)  # a request that is given up must not leave a build half accepted
+    return replies.json(build, status=202, headers={"Location": f"/v1/collections/{name}/builds/{build.id}"})
+
+
+async def _begun(request: Request[Any, Any, Any], asked: Asked, *, resumes: str | None = None) -> Build:
     """The build, when its process has been started. Nothing is left of one for which that did not come about."""
-    door = served(request)
-    source, stage = ("upload", "upload") if is_upload else (_OWN if body.source is None else body.source, "start")
-    begun = await _on_thread(door, lambda: door.builds.begin(door.db, name, source, stage))
+    door, about = served(request), request_id(request.scope)
+    begun = await _on_thread(door, lambda: door.builds.begin(door.db, asked.name, asked.new(), resumes=resumes))
     try:
-        if is_upload:
-            path = await _received(request, door, begun)
-        order = _order(door.db, begun, body, path)
-        order = msgspec.structs.replace(order, is_upload=is_upload, request_id=request_id(request.scope))
-        return await _on_thread(door, lambda: door.builds.start(begun, order))
+        if asked.is_upload and resumes is None:
+            bytes_max = door.limits.upload_bytes_max
+            receiving = partial(uploading.received, request, door.builds, begun, pool=door.uploads.pool, bytes_max=bytes_max)
+            await door.uploads.done(receiving, bounded=False)
+        return await _on_thread(door, lambda: _started(door, begun, asked, about))
     except BaseException as error:
         await _on_thread(door, partial(door.builds.give_up, begun, error))
         raise
@@ -135,11 +170,12 @@ async def _on_thread(door: Served, call: Callable[[], _T]) -> _T:
     return await asyncio.get_running_loop().run_in_executor(door.builds.threads, call)
 
 
-def _checked(door: Served, db: Database, name: str, body: BuildBody, *, is_upload: bool) -> str | None:
-    """The file of the server's that is to be read, if one is. What cannot be built is refused, before anything is sent or begun.
+def _checked(door: Served, db: Database, asked: Asked) -> Asked:
+    """With the file of the server's that is to be read, if one is. What cannot be built is refused, before anything is begun.
 
     Raises `ReadOnly`, `UnknownCollection`, `InvalidInput`, `UnknownEmbedder`, `NothingToBuild`, `BadRequest`.
     """
+    name, body = asked.name, asked.body
     door.builds.check(db, name)
     collection, ingredients = db.collection(name), Ingredients(db.config)
     if body.embedder is not None:
@@ -153,34 +189,32 @@ def _checked(door: Served, db: Database, name: str, body: BuildBody, *, is_uploa
             raise BadRequest("a gate decides about a promotion: ask for promote too, or give the gate to the promotion")
         body.gate.gate()
     if body.source is not None:
-        return str(sources.allowed(door.builds.source_folders, body.source))
-    if not is_upload and collection.active is None:
+        return msgspec.structs.replace(asked, path=str(sources.allowed(door.builds.source_folders, body.source)))
+    if not asked.is_upload and collection.active is None:
         raise NothingToBuild(
             f"collection {name!r} has no active generation whose documents could be built anew: send documents, or name a source",
             collection=name,
         )
-    return None
+    return asked
 
 
-async def _received(request: Request[Any, Any, Any], door: Served, begun: Begun) -> str:
-    """The file with what was sent."""
-    bytes_max = door.limits.upload_bytes_max
-    receiving = partial(uploading.received, request, door.builds, begun, pool=door.uploads.pool, bytes_max=bytes_max)
-    await door.uploads.done(receiving, bounded=False)
-    return str(begun.folder.upload(begun.build.id))
-
-
-def _order(db: Database, begun: Begun, body: BuildBody, path: str | None) -> Order:
-    return Order(
-        database=str(db.path),
-        mode=db.mode,
-        config=given_in_code(db.config),
+def _started(door: Served, begun: Begun, asked: Asked, about: str) -> Build:
+    kept = msgspec.json.encode(msgspec.structs.replace(asked, path=None))
+    files.write_atomically(begun.folder.asked(begun.build.id), kept)
+    body = asked.body
+    order = Order(
+        database=str(door.db.path),
+        mode=door.db.mode,
+        config=given_in_code(door.db.config),
         build=msgspec.structs.replace(begun.build, stage="start"),
         options=body.options(),
-        path=path,
+        path=str(begun.folder.upload(begun.build.id)) if asked.is_upload else asked.path,
         promote=body.promote,
         gate=None if body.gate is None else msgspec.to_builtins(body.gate),
+        is_upload=asked.is_upload,
+        request_id=about,
     )
+    return door.builds.start(begun, order)
 
 
-ROUTES = (start_build, builds, build_state, cancel_build, build_events)
+ROUTES = (start_build, resume_build, builds, build_state, cancel_build, build_events)

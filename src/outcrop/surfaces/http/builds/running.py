@@ -40,11 +40,12 @@ _THREADS = 4
 
 
 class Begun(msgspec.Struct, frozen=True, eq=False):
-    """A build that was accepted; `lock` is held until it ends."""
+    """A build that was accepted; `lock` is held until it ends. `resumes` is the id of an interrupted one that it goes on with."""
 
     folder: BuildsFolder
     build: Build
     lock: io.FileIO
+    resumes: str | None = None
 
 
 class Builds:
@@ -79,10 +80,11 @@ class Builds:
             raise ReadOnly(f"collection {name!r} is not built by a server that was started to read only", collection=name)
         self._check_going_on()
 
-    def begin(self, db: Database, name: str, source: str, stage: str) -> Begun:
+    def begin(self, db: Database, name: str, build: Build, *, resumes: str | None = None) -> Begun:
         """Accept a build, so that no other one of the collection is. `start` or `give_up` must follow.
 
-        Raises `BuildRunning`, `ReadOnly`, `UnknownCollection`, `Closed`, `StorageFailed`.
+        Raises `BuildRunning`, `ReadOnly`, `UnknownCollection`, `Closed`, `StorageFailed`; `IllegalState` if that which it `resumes`
+        cannot be.
         """
         self.check(db, name)
         folder = BuildsFolder.of(db, name)
@@ -91,15 +93,20 @@ class Builds:
             lock = _locked(folder, CollectionFolder(db.path / name))
             try:
                 states.tidy(folder)
-                build = states.new(name, source, stage)
+                if resumes is not None:
+                    check_resumable(folder, resumes)
+                    states.hand_over(folder, resumes, build.id)
                 states.write(folder, build)
             except BaseException:
                 _release(lock)
                 raise
-        return Begun(folder, build, lock)
+        return Begun(folder, build, lock, resumes)
 
     def give_up(self, begun: Begun, error: BaseException) -> None:
         """A build does not come about. Nothing is left of it, unless it was cancelled, which is remembered."""
+        with suppress(OSError):
+            if begun.resumes is not None:
+                states.hand_over(begun.folder, begun.build.id, begun.resumes)
         states.forget(begun.folder, begun.build.id)
         with suppress(OutcropError):
             if isinstance(error, BuildCancelled):
@@ -205,9 +212,6 @@ class Builds:
                 if process.stdin is not None:
                     with suppress(OSError):
                         process.stdin.close()
-            for path in (begun.folder.upload(begun.build.id), begun.folder.cancel(begun.build.id)):
-                with suppress(OSError):
-                    path.unlink(missing_ok=True)
             _release(begun.lock)
 
     def _settle(self, begun: Begun, code: int) -> None:
@@ -217,6 +221,7 @@ class Builds:
             why = f"its process was ended by signal {-code}" if code < 0 else f"its process ended with status {code}"
             _log.error("build %s: %s", last.id, why)
             states.end(begun.folder, states.interrupted(msgspec.structs.replace(last, state="running"), why))
+            begun.folder.cancel(last.id).unlink(missing_ok=True)
 
 
 def _locked(folder: BuildsFolder, collection: CollectionFolder) -> io.FileIO:
@@ -236,6 +241,16 @@ def _locked(folder: BuildsFolder, collection: CollectionFolder) -> io.FileIO:
     except BaseException:
         file.close()
         raise
+
+
+def check_resumable(folder: BuildsFolder, build_id: str) -> None:
+    """Whether a build was interrupted and can go on as it was asked for. Raises `NotFound`, `IllegalState`."""
+    found = states.find(folder, build_id)
+    if not states.can_be_resumed(folder, build_id):
+        told = f"build {build_id} ({found.state}) cannot be resumed"
+        if found.state == "interrupted":
+            told += ": its generation is ready, or what was sent for it did not arrive whole, or another build has ended since"
+        raise IllegalState(f"{told}; begin another one")
 
 
 def _running(folder: BuildsFolder, name: str) -> BuildRunning:

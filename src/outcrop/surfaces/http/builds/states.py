@@ -103,8 +103,12 @@ class BuildsFolder(msgspec.Struct, frozen=True):
         return self.path / f"{build_id}.cancel"
 
     def upload(self, build_id: str) -> Path:
-        """What a client sent to be built; gone when the build has ended."""
+        """What a client sent to be built. It is kept when the build was interrupted, until it is resumed or another one ends."""
         return self.path / f"{build_id}.upload"
+
+    def asked(self, build_id: str) -> Path:
+        """What was asked for, to be asked again when it is resumed. Kept as the upload is; without it that is not whole."""
+        return self.path / f"{build_id}.asked"
 
 
 def new(collection: str, source: str, stage: str) -> Build:
@@ -180,7 +184,7 @@ def interrupted(build: Build, why: str, *, resumable: bool | None = None) -> Bui
     if build.generation is not None:
         told = f"{why}; generation {build.generation} is ready, and may not have been promoted"
     elif resumable:
-        told = f"{why}; the same build, begun again, goes on from what this one had prepared"
+        told = f"{why}; resumed, or begun again, it goes on from what it had prepared"
     else:
         told = f"{why}; nothing was changed: begin it again"
     problem = msgspec.json.decode(problems.body(problems.problem_of(Interrupted()), told, build.id))
@@ -188,7 +192,10 @@ def interrupted(build: Build, why: str, *, resumable: bool | None = None) -> Bui
 
 
 def tidy(folder: BuildsFolder) -> None:
-    """Mend what crashes left, and forget all but the last builds. To be called by who holds the lock, before there is a new one."""
+    """Mend what crashes left, and forget all but the last builds. To be called by who holds the lock, before there is a new one.
+
+    What the last build needs to be resumed stays.
+    """
     ids = _ids(folder)
     for build_id in ids:
         build = _read(folder, build_id)
@@ -196,14 +203,38 @@ def tidy(folder: BuildsFolder) -> None:
             end(folder, _cut_short(folder, build))
     for old in ids[KEPT_MAX - 1 :]:
         folder.state(old).unlink(missing_ok=True)
-    for path in folder.path.iterdir():
-        if path.suffix in (".upload", ".cancel") or _TEMPORARY.fullmatch(path.name):
+    kept = {folder.upload(ids[0]), folder.asked(ids[0])} if ids and can_be_resumed(folder, ids[0]) else set()
+    for path in set(folder.path.iterdir()) - kept:
+        if path.suffix in (".upload", ".asked", ".cancel") or _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def can_be_resumed(folder: BuildsFolder, build_id: str) -> bool:
+    """Whether a build was interrupted before its generation was ready, and what it was to do is there still."""
+    build = _as_it_is(folder, build_id)
+    if build is None or build.state != "interrupted" or build.generation is not None:
+        return False
+    return folder.asked(build_id).exists()
+
+
+def hand_over(folder: BuildsFolder, build_id: str, to: str) -> None:
+    """Let another build have what one needs to be resumed. To be called by who holds the lock."""
+    for path, target in ((folder.upload(build_id), folder.upload(to)), (folder.asked(build_id), folder.asked(to))):
+        with suppress(FileNotFoundError):
+            files.replace(path, target)
+
+
+def settle(folder: BuildsFolder, build: Build) -> None:
+    """Remove what a build needed that has ended, unless it was interrupted; then also what earlier ones left to be resumed."""
+    folder.cancel(build.id).unlink(missing_ok=True)
+    if build.state != "interrupted":
+        for path in (*folder.path.glob("*.upload"), *folder.path.glob("*.asked")):
             path.unlink(missing_ok=True)
 
 
 def forget(folder: BuildsFolder, build_id: str) -> None:
     """Leave nothing of a build that did not come about."""
-    for path in (folder.upload(build_id), folder.cancel(build_id), folder.state(build_id)):
+    for path in (folder.upload(build_id), folder.asked(build_id), folder.cancel(build_id), folder.state(build_id)):
         with suppress(OSError):
             path.unlink(missing_ok=True)
 
