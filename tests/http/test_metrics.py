@@ -10,11 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import outcrop
-from outcrop import Config
+from outcrop import Collection, Config
+from outcrop.index_values import LiveRecall
+from outcrop.model import ServingStats
 from outcrop.surfaces.http.builds import states
 from outcrop.surfaces.http.builds.states import BuildsFolder
 from tests.http.conftest import Client
@@ -188,3 +191,34 @@ def test_builds_are_told_as_they_ended(client: Client) -> None:
 
 def test_the_kind_of_the_answer_can_be_parsed(client: Client) -> None:
     assert client.get("/metrics").headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
+def test_an_engine_that_fails_and_what_stands_in_for_it_are_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Collection.stats
+    serving = ServingStats(engine="lancedb", state="open", failures=3, reason="it is down", writes_behind=7)
+    recall = LiveRecall(k=10, share=0.1, since="2026-11-28T00:00:00Z", searches=40, dropped=0, recall=0.8, lowest=0.5)
+    changed = {"degraded": "it is down", "serving": serving, "live_recall": recall}
+    monkeypatch.setattr(Collection, "stats", lambda self: msgspec.structs.replace(before(self), **changed))
+    client.post("/v1/collections/rocks/search", json={"query": "slate"})
+    client.get("/metrics")
+    client.app.state.served.metrics._kept = None
+
+    text = client.get("/metrics").text
+    assert _value(text, "outcrop_degraded", collection="rocks") == 1
+    assert _value(text, "outcrop_degraded_seconds", collection="rocks") > 0
+    assert _value(text, "outcrop_breaker_open", collection="rocks") == 1
+    assert _value(text, "outcrop_engine_failures_total", collection="rocks") == 3  # told twice, and counted once
+    assert _value(text, "outcrop_engine_behind_writes", collection="rocks") == 7
+    assert _value(text, "outcrop_live_recall", collection="rocks") == 0.8
+    assert _value(text, "outcrop_live_recall_searches_total", collection="rocks") == 40
+
+
+def test_a_collection_that_cannot_be_looked_at_hides_no_other(client: Client, folder: Path) -> None:
+    client.post("/v1/collections", json={"name": "fossils", "embedder": "none"})
+    (folder / "fossils" / "journal.sqlite").write_bytes(b"not a database" * 100)
+    client.app.state.served.metrics._kept = None
+
+    text = client.get("/metrics").text
+    assert _value(text, "outcrop_collection_failing", collection="fossils") == 1
+    assert _value(text, "outcrop_collection_failing", collection="rocks") == 0
+    assert _value(text, "outcrop_documents", collection="rocks") == 3
