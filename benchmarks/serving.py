@@ -164,10 +164,10 @@ def _asked(connection: http.client.HTTPConnection, text: str) -> int:
 
 @contextmanager
 def server(folder: Path) -> Iterator[int]:
-    """A server of the database, in a process of its own; its port."""
+    """A server of the database, in a process of its own; its port. It logs every request, as by default, and nobody reads that."""
     port = free_port()
     command = [sys.executable, "-m", "outcrop", "serve", str(folder), "--port", str(port), "--no-query-log"]
-    with started(command, port, "/livez", env={**os.environ, "PYTHONPATH": str(ROOT / "src")}):
+    with started(command, port, "/livez", env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, stderr=subprocess.DEVNULL):
         yield port
 
 

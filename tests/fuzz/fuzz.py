@@ -97,7 +97,7 @@ def serving(folder: Path) -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "outcrop", "serve", str(folder), "--port", str(port), "--mode", "mvp_only"]
+    command = [sys.executable, "-m", "outcrop", "serve", str(folder), "--port", str(port), "--mode", "mvp_only", "--no-access-log"]
     with (folder.parent / "server.log").open("wb") as log:
         server = Server(port, subprocess.Popen(command, stdout=log, stderr=log))
         try:
