@@ -153,14 +153,14 @@ class Collection:
         A query of stop words alone finds nothing lexically and says so in `Hits.warnings`. Raises `InvalidQuery`, `InvalidFilter`,
         `NoActiveGeneration`, `UnknownGeneration`, `EmbedderMismatch`, `EmbeddingFailed`.
         """
-        config = self._shared.config
+        config = self._shared.live.current
         options = Options(
             k=k,
             offset=offset,
             mode=mode,
             where=where,
             candidates=config.candidates if candidates is None else candidates,
-            fusion=usual(config) if fusion is None else fusion,
+            fusion=usual(config.fusion, config.vector_weight) if fusion is None else fusion,
             per_document=per_document,
             explain=explain,
         )
@@ -194,7 +194,7 @@ class Collection:
         if options.get("candidates") is None:
             options["candidates"] = config.candidates
         if options.get("fusion") is None:
-            options["fusion"] = usual(config)
+            options["fusion"] = usual(config.fusion, config.vector_weight)
         with pinned(self._pin(generation)) as opened:
             batch = Batch(queries, vectors, Options(**options), opened)  # type: ignore[arg-type]  # candidates is set
             found = batch.run(self._shared.executor, self._openings.degraded if generation is None else None)

@@ -34,5 +34,6 @@ def judge(stage: Stage, executor: Executor, gate: Gate | None, candidate: OpenGe
 
 def side(stage: Stage, executor: Executor, opened: OpenGeneration) -> Side:
     """A pinned generation as one of two that are compared."""
-    search = searcher(executor, opened, candidates=stage.config.candidates, fusion=usual(stage.config))
+    config = stage.config
+    search = searcher(executor, opened, candidates=config.candidates, fusion=usual(config.fusion, config.vector_weight))
     return Side(info=catalog.info(stage.folder, opened.name), documents=opened.documents, search=search)

@@ -17,7 +17,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from outcrop.config import Config
 from outcrop.engines.protocol import Ranking
 from outcrop.errors import InvalidQuery
 
@@ -48,13 +47,9 @@ class Fusion(msgspec.Struct, frozen=True):
             raise InvalidQuery(f"rrf_k is {self.rrf_k}; it must be a whole number from 1 to {_RRF_K_MAX}", parameter="fusion")
 
 
-def usual(config: Config) -> Fusion:
-    """The fusion of a search that names none."""
-    return _made(config.fusion, config.vector_weight)
-
-
 @lru_cache(16)
-def _made(method: FusionMethod, vector_weight: float | None) -> Fusion:
+def usual(method: FusionMethod, vector_weight: float | None) -> Fusion:
+    """The fusion of a search that names none, where this is configured; made once."""
     return Fusion(method=method, vector_weight=vector_weight)
 
 
