@@ -44,6 +44,7 @@ _MEASURES: tuple[tuple[str, str, Callable[[Any], int], str], ...] = (
     ("vectors", "queries_max", len, " vectors"),
     ("documents", "documents_max", len, " documents"),
     ("ids", "documents_max", len, " ids"),
+    ("required_ids", "documents_max", len, " ids"),
 )
 
 Number = Annotated[int, msgspec.Meta(ge=1, le=_K_MAX)]
@@ -259,12 +260,15 @@ def kind_of(request: Request[Any, Any, Any]) -> str:
 
 
 def within(limits: ServerLimits, body: _Body) -> _Body:
-    """The body, if the server allows as much as it asks for. Raises `BadRequest`."""
+    """The body, and the gate in it, if the server allows as much as they ask for. Raises `BadRequest`."""
     for field, limit, measure, what in _MEASURES:
         value = getattr(body, field, None)
         most = getattr(limits, limit)
         if value is not None and (found := measure(value)) > most:
             raise BadRequest(f"{field} is {found}{what}; this server takes at most {most} (server.{limit})")
+    gate = getattr(body, "gate", None)
+    if isinstance(gate, GateBody):
+        within(limits, gate)
     return body
 
 
