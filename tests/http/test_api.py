@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from litestar.testing import TestClient
 
-from tests.http.conftest import Client
+import outcrop
+from outcrop import Config
+from outcrop.surfaces.http.app import application
+from tests.http.conftest import ROCKS, Client
 
 
 def _search(client: Client, **body: Any) -> Any:
@@ -124,3 +130,18 @@ def test_the_api_describes_itself(client: Client) -> None:
 def test_a_request_keeps_the_id_it_came_with(client: Client) -> None:
     assert client.get("/livez", headers={"x-request-id": "mine-7"}).headers["x-request-id"] == "mine-7"
     assert client.get("/livez", headers={"x-request-id": "not plain\t"}).headers["x-request-id"] != "not plain"
+
+
+def test_where_the_files_of_the_server_are_is_not_told(folder: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "secret place" / "rocks.jsonl"
+    corpus.parent.mkdir()
+    corpus.write_text("\n".join(json.dumps(rock) for rock in ROCKS))
+    with outcrop.open(folder, config=Config.mvp_only(background=False)) as db:
+        db.collection("rocks").build(corpus, promote=True)
+    with TestClient(application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)))) as client:
+        addresses = ("", "/generations", "/history")
+        told = [client.get(f"/v1/collections/rocks{address}").text for address in addresses]
+        told.append(client.post("/v1/collections/rocks/rollback", json={}).text)
+
+    assert all("rocks.jsonl" in text or address == "" for address, text in zip((*addresses, ""), told, strict=True))
+    assert [text for text in told if str(tmp_path) in text or "secret place" in text] == []

@@ -8,7 +8,7 @@ from litestar import Request, Response, delete, get, post
 from litestar.params import FromPath
 
 from outcrop import Collection, Comparison, GenerationInfo, RollbackPlan, Stats
-from outcrop.surfaces.http import replies
+from outcrop.surfaces.http import outward, replies
 from outcrop.surfaces.http.access import ADMIN, ANYWHERE, READ, visible
 from outcrop.surfaces.http.bodies import CollectionBody, CompareBody, PromoteBody, RollbackBody, read
 from outcrop.surfaces.http.describing import described
@@ -47,7 +47,7 @@ async def create_collection(request: Request[Any, Any, Any]) -> Response[Any]:
 @get(_ONE, opt=READ | described(Stats), summary="The state of a collection", tags=["collections"])
 async def stats(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """What is active, what it holds and is made of, which fields a filter can use, how the caches do."""
-    return replies.json(await served(request).collection(name, lambda collection: collection.stats()))
+    return replies.json(outward.stats(await served(request).collection(name, lambda collection: collection.stats())))
 
 
 @delete(
@@ -62,13 +62,14 @@ async def drop_collection(request: Request[Any, Any, Any], name: FromPath[str]) 
 async def generations(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """Of each its recipe, state, size and recall."""
     found = await served(request).collection(name, lambda collection: collection.generations())
-    return replies.json({"generations": found})
+    return replies.json({"generations": outward.generations(found)})
 
 
 @get(f"{_ONE}/history", opt=READ | described(replies.History), summary="The promotions", tags=["generations"])
 async def history(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """Who put which generation live, when, and what the gate said."""
-    return replies.json({"history": await served(request).collection(name, lambda collection: collection.history())})
+    found = await served(request).collection(name, lambda collection: collection.history())
+    return replies.json({"history": outward.history(found)})
 
 
 @post(
@@ -91,7 +92,7 @@ async def promote(request: Request[Any, Any, Any], name: FromPath[str], generati
         return collection.promote(generation, gate=gate, force=body.force)
 
     made = await served(request).judged(name, promoted)
-    return replies.json(made, headers={"Outcrop-Generation": str(made.number)})
+    return replies.json(outward.generation(made), headers={"Outcrop-Generation": str(made.number)})
 
 
 @post(
@@ -127,7 +128,7 @@ async def rollback(request: Request[Any, Any, Any], name: FromPath[str]) -> Resp
         lambda collection: collection.rollback(body.to, dry_run=True) if body.dry_run else collection.rollback(body.to),
         bounded=False,
     )
-    return replies.json(found)
+    return replies.json(outward.generation(found) if isinstance(found, GenerationInfo) else found)
 
 
 ROUTES = (list_collections, create_collection, stats, drop_collection, generations, history, promote, compare, rollback)
