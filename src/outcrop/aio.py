@@ -166,6 +166,8 @@ class AsyncCollection:
     build = _fed(Collection.build)
     promote = _awaited(Collection.promote)
     compare = _awaited(Collection.compare)
+    vector_map = _awaited(Collection.vector_map)
+    place_on_map = _awaited(Collection.place_on_map)
     optimize = _awaited(Collection.optimize)
     gc = _awaited(Collection.gc)
     verify = _awaited(Collection.verify)

@@ -37,13 +37,13 @@ from outcrop.index_values import IndexKind, IndexSpec, OptimizeFor
 from outcrop.ingest import BadRecord, Chunker, ProgressSink, SourceLike, open_source
 from outcrop.insights import Insights, QueryLog
 from outcrop.judging import Comparison, Gate, QueriesLike, compare, queries_of
-from outcrop.memory import arrow_bytes
 from outcrop.model import Document, GenerationInfo, HistoryEntry, RollbackPlan, Stats, WriteResult
 from outcrop.retrieval import answering
 from outcrop.retrieval.fusion import Fusion, usual
 from outcrop.retrieval.generation import OpenGeneration, pinned
 from outcrop.retrieval.hits import Hits
 from outcrop.retrieval.many import Batch
+from outcrop.retrieval.map_values import Placed, VectorMap
 from outcrop.retrieval.openings import Openings, StandIn
 from outcrop.retrieval.request import Options, SearchOptions, prepare
 from outcrop.traced import traced
@@ -500,19 +500,7 @@ class Collection:
     def stats(self) -> Stats:
         """The state of the collection."""
         self._check_open()
-        shared = self._shared
-        found = standing.stats(self._stage, shared.choice, self._answers)
-        answers, embeddings = shared.cached.stats()
-        return msgspec.structs.replace(
-            found,
-            live_recall=next(
-                (shared.executor.reruns.of(one.uuid) for one in found.generations if one.number == found.active), None
-            ),
-            query_cache=answers,
-            query_embeddings=embeddings,
-            memory=shared.memory.used_bytes() | arrow_bytes(),
-            query_log=self._queries.stats(),
-        )
+        return msgspec.structs.replace(standing.stats(self._stage, self._shared, self._answers), query_log=self._queries.stats())
 
     def insights(self, days: float = 7.0) -> Insights:
         """What the query log of the last `days` tells: what is slow, frequent, finds nothing, and what to change.
@@ -534,6 +522,29 @@ class Collection:
         """Begin what another configuration of the database has begun to want; `Database.reload` calls it."""
         self._openings.reconfigured()
         self._queries.reconfigured(self._shared.config)
+
+    def vector_map(
+        self, points_max: int = 50_000, *, color: str | None = None, generation: GenerationLike | None = None
+    ) -> VectorMap:
+        """Where chunks lie in the plane by their vectors; of more than `points_max` an even sample. The same state, the same map.
+
+        `color` is a metadata field to tell of each point. Raises `IllegalState` without vectors, `InvalidInput`.
+        """
+        with pinned(self._pin(generation)) as opened:
+            return self._shared.maps.map(opened, points_max, color)
+
+    def place_on_map(
+        self,
+        query: str | None = None,
+        *,
+        vector: ArrayLike | None = None,
+        k: int = 10,
+        points_max: int = 50_000,
+        generation: GenerationLike | None = None,
+    ) -> Placed:
+        """Where a query lies on the map of `vector_map`, and its `k` nearest chunks. Raises what both raise."""
+        with pinned(self._pin(generation)) as opened:
+            return self._shared.maps.place(opened, points_max, query, vector=vector, k=k)
 
     def close(self) -> None:
         """Release the open generations; searches that are running, and upkeep, end first. Idempotent."""

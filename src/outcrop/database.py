@@ -39,6 +39,7 @@ from outcrop.model import Metric, Running
 from outcrop.reloading import LiveConfig, Reloaded, compared, merged
 from outcrop.retrieval.cached_search import CachedSearch
 from outcrop.retrieval.executor import Executor
+from outcrop.retrieval.vector_map import Maps
 
 _log = logging.getLogger("outcrop")
 _EMBEDDINGS = "embeddings.sqlite"
@@ -70,6 +71,7 @@ def open(path: str | os.PathLike[str] | None = None, *, config: Config | None = 
         choice=choice,
         executor=executor,
         cached=CachedSearch(executor, memory, seconds=configured.query_cache_seconds),
+        maps=Maps(memory),
         memory=memory,
         embedding_cache=EmbeddingCache(folder / _EMBEDDINGS, configured.embedding_cache_bytes_max),
         read_only=read_only,
@@ -263,6 +265,7 @@ class Database:
             one.close()
         self._shared.executor.close()
         self._shared.cached.close()
+        self._shared.maps.close()
         buffers.process.detach(self._buffers)
         self._shared.embedding_cache.close()
 

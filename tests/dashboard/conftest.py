@@ -57,9 +57,9 @@ class Server(NamedTuple):
     folder: Path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, for all the tests."""
+    """Chromium, for the tests of a file: as long as it is driven its event loop runs, and no other test could run one."""
     if _CHROMIUM is None:
         pytest.skip("no Chromium is installed (apt-get install chromium)")
     with sync_playwright() as driver:

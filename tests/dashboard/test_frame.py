@@ -136,7 +136,7 @@ def test_light_and_dark_follow_the_system_until_one_is_chosen(page: Page, stones
     assert page.evaluate(ground) == dark
 
 
-@pytest.mark.parametrize("view", ["search?q=thin+layers", "generations", "operations"])
+@pytest.mark.parametrize("view", ["search?q=thin+layers", "generations", "builds", "compare", "map?color=kind", "operations"])
 def test_a_phone_needs_no_scrolling_sideways(page: Page, stones: Server, view: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"{stones.address}/#/stones/{view}")

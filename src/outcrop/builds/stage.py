@@ -23,6 +23,7 @@ from outcrop.retrieval.cached_search import CachedSearch
 from outcrop.retrieval.executor import Executor
 from outcrop.retrieval.generation import OpenGeneration, pinned
 from outcrop.retrieval.openings import Openings
+from outcrop.retrieval.vector_map import Maps
 from outcrop.writes.accepting import Live
 from outcrop.writes.applying import Target
 from outcrop.writes.fitting import Fitter
@@ -35,6 +36,7 @@ class Shared(msgspec.Struct, frozen=True, eq=False):
     choice: Choice
     executor: Executor
     cached: CachedSearch
+    maps: Maps
     memory: MemoryBudget
     embedding_cache: EmbeddingCache
     read_only: bool

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from outcrop.builds.stage import Stage
+import msgspec
+
+from outcrop.builds.stage import Shared, Stage
 from outcrop.engines import registry
 from outcrop.engines.registry import Choice
 from outcrop.files import size_bytes
 from outcrop.generations import catalog, pointer
+from outcrop.memory import arrow_bytes
 from outcrop.model import Stats
 from outcrop.retrieval import answering
 from outcrop.retrieval.answering import Answers
 from outcrop.retrieval.generation import pinned
 
 
-def stats(stage: Stage, choice: Choice, answers: Answers) -> Stats:
-    """The state of a collection, without what it shares with the others of its database."""
+def stats(stage: Stage, shared: Shared, answers: Answers) -> Stats:
+    """The state of a collection, with what it shares with the others of its database."""
+    found = _own(stage, shared.choice, answers)
+    active = next((one for one in found.generations if one.number == found.active), None)
+    of_answers, of_embeddings = shared.cached.stats()
+    return msgspec.structs.replace(
+        found,
+        live_recall=None if active is None else shared.executor.reruns.of(active.uuid),
+        query_cache=of_answers,
+        query_embeddings=of_embeddings,
+        memory=shared.memory.used_bytes() | arrow_bytes(),
+    )
+
+
+def _own(stage: Stage, choice: Choice, answers: Answers) -> Stats:
     config = stage.config
     name = pointer.read(stage.folder)
     active = None if name is None else catalog.info(stage.folder, name)

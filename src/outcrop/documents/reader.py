@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from outcrop.documents import rows as decoding
-from outcrop.documents.rows import Changes, Counts, Head, PartRow, StoredDocument, TailRow, View
+from outcrop.documents.rows import Changes, Counts, Head, Label, PartRow, StoredDocument, TailRow, View
 from outcrop.documents.schema import FILE_NAME, check, missing
 from outcrop.errors import Damaged, SnapshotExpired
 from outcrop.model import Chunk, Document
@@ -250,6 +250,28 @@ class Documents:
         rows = self._connections.fetch_all(_CHUNK.format("", condition), (after_slot, at, at, count))
         return [decoding.chunk(row) for row in rows]
 
+    def sample(self, at: int, count_max: int) -> tuple[int, list[int]]:
+        """How many chunks were alive after the write `at`, and the slots of at most `count_max` of them, evenly taken, in order."""
+        alive = _ALIVE_AT.format(at)
+        with self._reading() as connection:
+            total: int = connection.execute(f"SELECT count(*) FROM chunks WHERE {alive}").fetchone()[0]  # noqa: S608
+            numbered = f"SELECT slot, row_number() OVER (ORDER BY slot) AS n FROM chunks WHERE {alive}"  # noqa: S608
+            taken = "1" if total <= count_max else "(n * :wanted) / :total > ((n - 1) * :wanted) / :total"
+            statement = f"SELECT json_group_array(slot) FROM ({numbered}) WHERE {taken}"  # noqa: S608
+            found = connection.execute(statement, {"wanted": count_max, "total": total}).fetchone()[0]
+        return total, sorted(decoding.decode_slots(found))
+
+    def labels(self, slots: Sequence[int], characters: int) -> list[Label]:
+        """What to call the chunks of these slots, in the order asked, with the beginnings of their texts. Raises `Damaged`."""
+        found: dict[int, Label] = {}
+        for page in _pages(slots):
+            rows = self._connections.fetch_all(_labels_statement(len(page)), (characters, *page))[0][0]
+            found |= {slot: Label(*values) for slot, values in decoding.decode_labels(rows)}
+        try:
+            return [found[slot] for slot in slots]
+        except KeyError as error:
+            raise Damaged(f"{self.path} lacks the chunk in slot {error}, which the index has; run verify", path=self.path) from None
+
     def changes(self, after: int, *, until: int | None = None) -> Changes:
         """What happened to the chunks since the write `after`, for an index that holds nothing later: to the head, or `until`."""
         with self._reading() as connection:
@@ -321,6 +343,16 @@ def _pages(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
 def _metadata_statement(count: int) -> str:
     marks = ",".join("?" * count)
     return f"SELECT c.slot, d.metadata FROM chunks c JOIN documents d ON d.row = c.document WHERE c.slot IN ({marks})"  # noqa: S608
+
+
+@lru_cache(maxsize=256)
+def _labels_statement(count: int) -> str:
+    """One row, as `_page_statement`."""
+    columns = "d.id, c.ordinal, d.title, substr(c.text, 1, ?), json(CAST(d.metadata AS TEXT))"
+    return (
+        f"SELECT json_group_array(json_array(c.slot, json_array({columns}))) FROM chunks c JOIN documents d ON d.row = c.document"  # noqa: S608
+        f" WHERE c.slot IN ({','.join('?' * count)})"
+    )
 
 
 @lru_cache(maxsize=256)

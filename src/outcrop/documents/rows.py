@@ -21,6 +21,25 @@ _decode_page = msgspec.json.Decoder(
 ).decode
 
 
+decode_slots = msgspec.json.Decoder(list[int]).decode
+decode_labels = msgspec.json.Decoder(list[tuple[int, tuple[str, int, str | None, str, dict[str, Any]]]]).decode
+
+
+class Label(msgspec.Struct, frozen=True):
+    """What to call a chunk: its document and place in it, the title, the beginning of its text, the metadata."""
+
+    document_id: str
+    ordinal: int
+    title: str | None
+    text: str
+    metadata: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """As `Chunk.id`."""
+        return f"{self.document_id}#{self.ordinal}"
+
+
 class FileFact(msgspec.Struct, frozen=True):
     """An immutable file as it was written. `path` is relative to the generation's folder."""
 

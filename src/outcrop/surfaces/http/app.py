@@ -21,7 +21,7 @@ from litestar.types import Message, Scope
 import outcrop
 from outcrop import Config, Database
 from outcrop.errors import OutcropError, UnknownCollection
-from outcrop.surfaces.http import collections, dashboard, documents, health, problems, queries, searching
+from outcrop.surfaces.http import collections, dashboard, documents, health, maps, problems, queries, searching
 from outcrop.surfaces.http.access import guard, is_limited
 from outcrop.surfaces.http.border import border, request_id
 from outcrop.surfaces.http.builds import routes as builds
@@ -41,6 +41,7 @@ _ROUTES = (
     *documents.ROUTES,
     *builds.ROUTES,
     *queries.ROUTES,
+    *maps.ROUTES,
     *dashboard.ROUTES,
 )
 _HAS_MCP = importlib.util.find_spec("mcp") is not None

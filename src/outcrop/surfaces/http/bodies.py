@@ -213,6 +213,16 @@ class BuildBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         return {name: value for name, value in values.items() if value is not None}
 
 
+class PlaceBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A query to place on a map: in words, or as a vector. `points_max` and `generation` are the map's."""
+
+    query: str | None = None
+    vector: list[float] | None = None
+    k: Number = 10
+    points_max: int = 50_000
+    generation: int | None = None
+
+
 class RollbackBody(msgspec.Struct, forbid_unknown_fields=True):
     """A way back. Without `to` it is the generation that was active before; `dry_run` tells what would happen."""
 

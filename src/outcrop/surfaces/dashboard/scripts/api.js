@@ -27,7 +27,7 @@ export function keysComeFrom(ask) {
 /** The address of a path of the API; the page may be served below another path. */
 export const address = (path, query = {}) => {
   const url = new URL(path, document.baseURI);
-  for (const [name, value] of Object.entries(query)) if (value !== null && value !== "") url.searchParams.set(name, value);
+  for (const [name, value] of Object.entries(query)) if (value !== null && value !== undefined && value !== "") url.searchParams.set(name, value);
   return url;
 };
 

@@ -12,6 +12,9 @@ import { switchedBy } from "./theme.js";
 const VIEWS = {
   search: { title: "Search", load: () => import("./search/view.js") },
   generations: { title: "Generations", load: () => import("./generations/view.js") },
+  builds: { title: "Builds", load: () => import("./builds/view.js") },
+  compare: { title: "Compare", load: () => import("./compare/view.js") },
+  map: { title: "Map", load: () => import("./map/view.js") },
   operations: { title: "Operations", load: () => import("./operations/view.js") },
 };
 const FIRST = "search";

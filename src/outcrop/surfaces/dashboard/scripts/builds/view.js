@@ -1,0 +1,79 @@
+// Builds: begin one, follow it while it runs, cancel it; and how the last ones ended.
+
+import { ask, of } from "../api.js";
+import { h, refill } from "../dom.js";
+import { announce, empty, failure, guarded, loading, obstacle } from "../notices.js";
+import { buildCard } from "./card.js";
+import { followed } from "./following.js";
+import { orderForm } from "./form.js";
+
+const UNDER_WAY = ["running", "cancelling"];
+
+export function mount(root, { collection, access, stats, remount }) {
+  const list = h("div", { class: "stack", "aria-label": "Builds, the newest first" });
+  const form = h("div", {});
+  const cards = new Map();
+  const following = new AbortController();
+  let begun = false;
+  refill(root, h("div", { class: "stack" }, form, list));
+
+  async function load() {
+    refill(list, loading("Reading the builds"));
+    try {
+      const { builds } = await ask(of(collection, "builds"));
+      const why = obstacle(access, "admin");
+      refill(form, why === null ? orderForm({ collection, stats, ordered: (build) => add(build, true) }) : h("p", { class: "notice warning" }, why));
+      refill(list);
+      if (builds.length === 0) refill(list, empty("No build was begun here", "Those of the command line are not listed; their generations are."));
+      for (const build of [...builds].reverse()) add(build, false);
+    } catch (error) {
+      const lacks = error.status === 404 || error.status === 405;
+      refill(list, lacks ? empty("This server does not build", "Build with the command line:", `outcrop build ${collection} corpus.jsonl --promote`) : failure(error, load));
+    }
+  }
+
+  function add(build, isNew) {
+    list.querySelector(".empty")?.remove();
+    const place = h("div", {});
+    cards.set(build.id, place);
+    list.prepend(place);
+    show(build);
+    if (isNew) announce("The build has begun");
+    if (UNDER_WAY.includes(build.state)) follow(build);
+  }
+
+  async function follow(build) {
+    try {
+      const ended = await followed(of(collection, "builds", build.id, "events"), show, following.signal);
+      if (ended === null) return;
+      announce(`The build is ${ended.state}`);
+      if (ended.promoted) remount();
+    } catch (error) {
+      cards.get(build.id)?.append(failure(error, () => follow(build)));
+    }
+  }
+
+  function show(build) {
+    const cancel = UNDER_WAY.includes(build.state)
+      ? guarded(access, "admin", { disabled: build.state === "cancelling", on: { click: () => cancelled(build) } }, build.state === "cancelling" ? "Being cancelled" : "Cancel")
+      : null;
+    refill(cards.get(build.id), buildCard(build, cancel));
+  }
+
+  async function cancelled(build) {
+    try {
+      show(await ask(of(collection, "builds", build.id), { method: "DELETE" }));
+    } catch (error) {
+      cards.get(build.id).append(failure(error));
+    }
+  }
+
+  return {
+    show() {
+      if (begun) return;
+      begun = true;
+      load();
+    },
+    leave: () => following.abort(),
+  };
+}
