@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from outcrop.engines.builtin import BuiltinEngine
@@ -14,7 +16,10 @@ pytest.importorskip("lancedb")
 
 class TestFallback(EngineSuite):
     engine = FallbackEngine(
-        "lancedb_with_fallback", LanceEngine, BuiltinEngine(), lambda: Policy(failures_max=5, open_seconds=30.0, apply_seconds=20.0)
+        "lancedb_with_fallback",
+        LanceEngine,
+        BuiltinEngine(),
+        partial(Policy, failures_max=5, open_seconds=30.0, apply_seconds=20.0),
     )
     cannot = (
         not_possible_upstream(
