@@ -193,3 +193,11 @@ def test_a_database_pays_for_the_buffers_while_it_is_open(tmp_path: Path, monkey
             assert collection.stats().memory["buffers"] == LARGE
         account = db._shared.memory.account("buffers")
     assert (account.used_bytes, buffers.process.idle_bytes) == (0, 0)
+
+
+def test_a_block_that_comes_back_when_less_is_allowed_is_freed() -> None:
+    pool, account = pool_of(10 * LARGE)
+    with pool.borrowed(LARGE, np.uint8), pool.borrowed(LARGE, np.uint8):
+        account.allow(LARGE)
+        assert account.used_bytes == 2 * LARGE
+    assert account.used_bytes <= LARGE

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -210,3 +211,9 @@ search = lambda: rocks.search("hard", mode="lexical")
 """
     done: Any = subprocess.run([sys.executable, "-c", before + program], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_who_searches_while_the_api_is_being_imported_is_not_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    spans.use(None)
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", ModuleType("opentelemetry.trace"))  # as another thread has it by then
+    assert spans.tracer() is None

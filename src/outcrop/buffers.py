@@ -87,7 +87,8 @@ class Pool:
     def put_back(self, block: _Block) -> None:
         """Take back what was lent."""
         self._idle[block.size_bytes].append(block)
-        if block.account not in self._accounts:  # looked at last: it may just be detached
+        account = block.account  # looked at last: it may just be detached, or allowed less
+        if account not in self._accounts or account.used_bytes > account.limit_bytes:
             self.let_go()
 
     def _made(self, size_bytes: int) -> _Block | None:

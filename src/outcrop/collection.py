@@ -77,7 +77,7 @@ class Collection:
             uuid=made.uuid,
             config=shared.config,
             journal=Journal(folder.journal, keep_open=True),
-            ingredients=ingredients,
+            ingredients=ingredients.at(shared.config),  # it may have changed since they were asked for
             embedding_cache=shared.embedding_cache,
             openings=self._openings,
             ingestion=shared.memory.account("ingestion"),

@@ -100,10 +100,10 @@ def tracer() -> Any:
     """What makes spans, or None if nobody traces."""
     if _Chosen.tracer is not None:
         return _Chosen.tracer
-    api = sys.modules.get(_API)
-    if api is None:
+    provided = getattr(sys.modules.get(_API), "get_tracer_provider", None)
+    if provided is None:  # not imported, or another thread is about to
         return None
-    provider = api.get_tracer_provider()
+    provider = provided()
     if type(provider).__name__ == "ProxyTracerProvider":  # what stands in until one is set
         return None
     _Chosen.tracer = provider.get_tracer("outcrop", _version())

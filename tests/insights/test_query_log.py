@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import stat
 import sys
+from hashlib import blake2b
 from pathlib import Path
 from random import Random
 
@@ -128,6 +129,19 @@ def test_hashed_queries_can_be_counted_and_not_read(tmp_path: Path) -> None:
         db.collection("rocks").search(SECRET)
     assert (log_of(tmp_path) / "key").read_bytes() != first
     assert lines(tmp_path)[0].query not in hashes
+
+
+@pytest.mark.parametrize("torn", [b"", b"half a key", b"x" * 100])
+def test_a_key_that_is_not_whole_is_made_anew(tmp_path: Path, torn: bytes) -> None:
+    with opened(tmp_path, query_log_text="hashed") as db:
+        collection = rocks(db)
+        log_of(tmp_path).mkdir()
+        (log_of(tmp_path) / "key").write_bytes(torn)
+        collection.search(SECRET)
+
+    key = (log_of(tmp_path) / "key").read_bytes()
+    assert len(key) == 32
+    assert [line.query for line in lines(tmp_path)] == ["#" + blake2b(SECRET.encode(), key=key, digest_size=12).hexdigest()]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other rights")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,7 @@ from outcrop.insights import log, segments
 from outcrop.insights.line import Noted
 from outcrop.insights.segments import Bounds, Reading, Segments, listed
 from outcrop.retrieval.hits import NOBODY, TookMs
-from tests.insights.logged import lines, log_of, opened, rocks
+from tests.insights.logged import lines, log_of, opened, raw, rocks
 
 SIZE_BYTES_MAX = 64_000
 
@@ -265,3 +267,56 @@ def test_a_log_that_was_forgotten_begins_anew(tmp_path: Path) -> None:
         assert other.collection("rocks").forget_queries() == 0
         db.collection("rocks").search("granite")
     assert [line.query for line in lines(tmp_path)] == ["granite"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+def test_what_else_lies_there_is_neither_read_nor_removed(tmp_path: Path) -> None:
+    appending(tmp_path / "log").append([noted("slate", at=time.time())])
+    beside = tmp_path / "beside"
+    beside.write_text("somebody's", encoding="utf-8")
+    like = [tmp_path / "log" / f"{number:013d}-aaaaaaaa.jsonl" for number in range(3)]
+    os.mkfifo(like[0])
+    like[1].mkdir()
+    like[2].symlink_to(beside)
+    assert queries(tmp_path / "log") == ["slate"]
+    assert segments.forget(tmp_path / "log") > 0
+    assert beside.read_text(encoding="utf-8") == "somebody's"
+    assert sorted((tmp_path / "log").iterdir()) == like
+
+
+@pytest.mark.parametrize("spoilt", [{"share": 0}, {"share": -1}, {"at": 1e300}, {"at": -1}])
+def test_a_line_of_impossible_numbers_is_passed_over(tmp_path: Path, spoilt: dict[str, float]) -> None:
+    with opened(tmp_path) as db:
+        collection = rocks(db)
+        collection.search("slate")
+        collection._queries.flush()
+        (file,) = listed(log_of(tmp_path))
+        (line,) = raw(tmp_path)
+        file.path.write_text(f"{json.dumps(line)}\n{json.dumps(line | spoilt)}\n", encoding="utf-8")
+        found = collection.insights()
+    assert (found.searches, found.skipped_lines) == (1, 1)
+
+
+def test_where_the_system_has_no_thread_to_give_searches_go_on_and_the_next_one_asks_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(log, "_WAITING_MAX", 2)
+    with opened(tmp_path) as db:
+        collection = rocks(db, embedder="none")
+        with monkeypatch.context() as refused:
+            refused.setattr(threading.Thread, "start", refuse)
+            for query in ("slate", "granite", "one too many"):
+                assert collection.search(query) is not None
+            stats = collection.stats().query_log
+        assert stats is not None
+        assert (stats.dropped, stats.lost) == (1, 0)
+        assert "can't start new thread" in str(stats.fault)
+        collection.search("also one too many")  # has the thread begun
+        deadline = time.monotonic() + 30
+        while len(lines(tmp_path)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert [line.query for line in lines(tmp_path)] == ["slate", "granite"]

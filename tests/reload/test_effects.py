@@ -271,3 +271,18 @@ def test_a_reload_under_load_mixes_nothing(db: Database, rocks: Collection) -> N
             db.reload()
         ended.set()
         assert set().union(*(one.result() for one in searches)) == expected
+
+
+def test_a_collection_that_is_made_while_the_configuration_changes_has_the_new_one(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Database._make_folder
+
+    def reloaded_meanwhile(self: Database, made: Any) -> None:
+        write(db, 'mode = "test"\nopenai_base_url = "https://there.example/v1"\n')
+        db.reload()
+        make(self, made)
+
+    monkeypatch.setattr(Database, "_make_folder", reloaded_meanwhile)
+    stage = db.create_collection("rocks", embedder="none")._stage
+    assert stage.config.openai_base_url == stage.ingredients.config.openai_base_url == "https://there.example/v1"

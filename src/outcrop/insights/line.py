@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from outcrop.filters import And, Compare, Exists, Filter, In, Not, kind
 from outcrop.model import Degraded, SearchMode
@@ -23,7 +24,7 @@ _ALL = 1.0
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     """One search in the log; docs/format.md says what each field means. What has its default is not written."""
 
-    at: float
+    at: Annotated[float, Meta(ge=0, le=1e11)]
     mode: SearchMode
     total_ms: float
     hits: int
@@ -55,7 +56,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     cached: bool = False
     batch: bool = False
     degraded: str | None = None
-    share: float = _ALL
+    share: Annotated[float, Meta(gt=0, le=1)] = _ALL
 
 
 class Noted(NamedTuple):

@@ -131,8 +131,8 @@ class _Writer:
         """Queue it, unless too many wait."""
         if len(self._waiting) >= _WAITING_MAX:
             self.dropped += 1
-            return
-        self._waiting.append(one)
+        else:
+            self._waiting.append(one)
         if not self._awake.is_set():
             self._wake()
 
@@ -161,8 +161,17 @@ class _Writer:
         if self._thread is None:
             with self._lock:
                 if self._thread is None and not self._closing.is_set():
-                    self._thread = threading.Thread(target=self._work, name="outcrop-queries", daemon=True)
-                    self._thread.start()
+                    self._start()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._work, name="outcrop-queries", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no thread to give: the next search asks again
+            self._awake.clear()
+            self._tell("the query log cannot be written, and waits for a thread; searches go on", error)
+        else:
+            self._thread = thread
 
     def _work(self) -> None:
         while not self._closing.is_set():
@@ -192,6 +201,9 @@ class _Writer:
     def _failed(self, count: int, error: Exception) -> None:
         self.lost += count
         self._resumes_at = monotonic() + _FAILED_SECONDS
+        self._tell("the query log cannot be written, and is tried again each minute; searches go on", error)
+
+    def _tell(self, what: str, error: Exception) -> None:
         if self.fault is None:
-            _log.warning("the query log cannot be written, and is tried again each minute; searches go on: %s", error)
+            _log.warning("%s: %s", what, error)
         self.fault = str(error)

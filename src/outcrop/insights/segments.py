@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -175,7 +176,7 @@ class Reading:
 
 
 def listed(folder: Path) -> list[Segment]:
-    """The files of a log, the oldest first; none if there is no log."""
+    """The files of a log, the oldest first; none if there is no log. Nothing else that lies there, whatever it is called."""
     found = []
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
@@ -184,7 +185,8 @@ def listed(folder: Path) -> list[Segment]:
                 continue
             with suppress(FileNotFoundError):
                 about = entry.stat(follow_symlinks=False)
-                found.append(Segment(Path(entry.path), int(named[1]) / 1000, about.st_mtime, about.st_size))
+                if stat.S_ISREG(about.st_mode):
+                    found.append(Segment(Path(entry.path), int(named[1]) / 1000, about.st_mtime, about.st_size))
     return sorted(found, key=lambda one: one.path.name)
 
 
@@ -203,14 +205,18 @@ def forget(folder: Path) -> int:
 
 
 def _key(folder: Path) -> bytes:
-    """The key of the hashes, made by whoever is first."""
+    """The key of the hashes, made by whoever is first, and anew where it is not whole: by an empty one hashes could be guessed."""
     path = folder / KEY_FILE
     with suppress(FileNotFoundError):
-        return path.read_bytes()
+        found = path.read_bytes()
+        if len(found) == _KEY_BYTES:
+            return found
+        path.unlink()
     temporary = folder / f".{KEY_FILE}-{uuid4().hex[:8]}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.write(descriptor, secrets.token_bytes(_KEY_BYTES))
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
     try:

@@ -56,9 +56,9 @@ class BoundedCache:
         if size_bytes > self._account.limit_bytes // _LARGEST_SHARE:
             return
         now = self._clock()
-        if self._seconds <= 0:  # turned off meanwhile
-            return
         with forking.undisturbed(), self._lock:  # a fork waits: entries and account agree in the child
+            if self._seconds <= 0:  # turned off meanwhile; asked here, since what is kept is forgotten under the lock
+                return
             self._drop(key)
             while self._entries and self._is_over(now - self._seconds):
                 self._drop(next(iter(self._entries)))
