@@ -56,8 +56,18 @@ export function mount(root, { collection, access, stats, remount }) {
   function show(build) {
     const cancel = UNDER_WAY.includes(build.state)
       ? guarded(access, "admin", { disabled: build.state === "cancelling", on: { click: () => cancelled(build) } }, build.state === "cancelling" ? "Being cancelled" : "Cancel")
-      : null;
+      : build.resumable
+        ? guarded(access, "admin", { on: { click: () => resumed(build) } }, "Go on")
+        : null;
     refill(cards.get(build.id), buildCard(build, cancel));
+  }
+
+  async function resumed(build) {
+    try {
+      add(await ask(of(collection, "builds", build.id, "resume"), { method: "POST" }), true);
+    } catch (error) {
+      cards.get(build.id).append(failure(error));
+    }
   }
 
   async function cancelled(build) {

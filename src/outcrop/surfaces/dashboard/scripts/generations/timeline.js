@@ -27,7 +27,9 @@ export function timeline(generations, history) {
   drawing.append(...rows.map((number) => lane(number, y(number), width)), ...events.map((event, place) => tick(event, x(place), height)));
   drawing.append(...served(events, rows, { x, y, end: x(events.length) + 20 }));
   drawing.append(...events.filter((one) => rows.includes(one.number)).map((event) => sign(event, x(events.indexOf(event)), y(event.number))));
-  return h("div", { class: "timeline", tabindex: 0 }, drawing, h("p", { class: "small legend" }, ["built", "promoted", "rolled back to", "set aside, this one serves instead"].map((name, place) => h("span", {}, svg("svg", { width: 14, height: 12, "aria-hidden": "true" }, mark(["built", "promote", "rollback", "quarantine"][place], 7, 6)), name)), h("span", {}, "steps are even, whatever lies between")));
+  const shown = h("div", { class: "timeline", tabindex: 0 }, drawing, h("p", { class: "small legend" }, ["built", "promoted", "rolled back to", "set aside, this one serves instead"].map((name, place) => h("span", {}, svg("svg", { width: 14, height: 12, "aria-hidden": "true" }, mark(["built", "promote", "rollback", "quarantine"][place], 7, 6)), name)), h("span", {}, "steps are even, whatever lies between")));
+  requestAnimationFrame(() => shown.scrollTo({ left: shown.scrollWidth })); // the newest, where not all of it fits
+  return shown;
 }
 
 function lane(number, y, width) {

@@ -8,6 +8,8 @@ const ZOOM_MAX = 80;
 const REACH_PIXELS = 12;
 const PAN_STEP = 60;
 
+const dotOf = (count) => (count > 20_000 ? 1.5 : count > 5_000 ? 2 : count > 1_500 ? 3 : 5);
+
 /** `pointed` is told the point under the pointer (or -1) and where that is on the canvas; `chosen` that it was clicked. */
 export function canvas({ pointed, chosen }) {
   const element = h("canvas", { class: "map-canvas", tabindex: 0, role: "application", "aria-roledescription": "map" });
@@ -41,7 +43,7 @@ export function canvas({ pointed, chosen }) {
   function paint() {
     pen.setTransform(size.scale, 0, 0, size.scale, 0, 0);
     pen.clearRect(0, 0, size.width, size.height);
-    const dot = Math.max(1.2, Math.min(7, (points.x.length > 5_000 ? 1.5 : points.x.length > 600 ? 2.6 : 5) * Math.sqrt(seen.zoom)));
+    const dot = Math.min(7, dotOf(points.x.length) * Math.sqrt(seen.zoom));
     const step = unit();
     const [left, top] = [size.width / 2 - seen.x * step - dot / 2, size.height / 2 + seen.y * step - dot / 2];
     pen.globalAlpha = points.x.length > 5_000 && seen.zoom < 3 ? 0.7 : 0.9;
