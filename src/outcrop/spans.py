@@ -72,6 +72,8 @@ class Operation:
 
 
 _current: ContextVar[Operation | None] = ContextVar("outcrop_operation", default=None)
+#: The operation that this thread is in, if it is recorded. Every search asks: the variable's own method costs least.
+current = _current.get
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
 
@@ -131,11 +133,6 @@ def operation(
                 opened.begin(None)
     finally:
         _current.reset(before)
-
-
-def current() -> Operation | None:
-    """The operation that this thread is in, if it is recorded."""
-    return _current.get()
 
 
 def step(name: str) -> AbstractContextManager[None]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -320,3 +320,20 @@ def test_where_the_system_has_no_thread_to_give_searches_go_on_and_the_next_one_
             assert time.monotonic() < deadline
             time.sleep(0.01)
     assert [line.query for line in lines(tmp_path)] == ["slate", "granite"]
+
+
+def test_what_comes_while_a_batch_is_written_waits_for_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append, sizes = Segments.append, []
+
+    def one_more_meanwhile(self: Segments, searches: Sequence[Noted]) -> None:
+        append(self, searches)
+        sizes.append(len(searches))
+        if len(sizes) < 10:
+            collection._queries._writer._waiting.append(noted("marble"))
+
+    with opened(tmp_path) as db:
+        collection = rocks(db, embedder="none")
+        monkeypatch.setattr(Segments, "append", one_more_meanwhile)
+        collection._queries._writer._waiting.extend([noted("slate"), noted("granite")])
+        collection._queries.flush()
+        assert sizes == [2]

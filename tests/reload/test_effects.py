@@ -286,3 +286,21 @@ def test_a_collection_that_is_made_while_the_configuration_changes_has_the_new_o
     monkeypatch.setattr(Database, "_make_folder", reloaded_meanwhile)
     stage = db.create_collection("rocks", embedder="none")._stage
     assert stage.config.openai_base_url == stage.ingredients.config.openai_base_url == "https://there.example/v1"
+
+
+def test_where_the_system_has_no_thread_to_give_the_reload_is_whole_and_searches_go_on(
+    db: Database, rocks: Collection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    rocks.search("slate", mode="lexical")
+    with monkeypatch.context() as refused:
+        refused.setattr(threading.Thread, "start", refuse)
+        write(db, 'mode = "test"\nbackground = true\nquery_log_share = 1.0\n')
+        assert [one.key for one in db.reload().changed] == ["background", "query_log_share"]
+        assert len(rocks.search("slate", mode="lexical")) == 1
+    assert "is not watched: can't start new thread" in caplog.text
+    before = threading.active_count()
+    db.reload()  # asks again
+    assert threading.active_count() == before + 1

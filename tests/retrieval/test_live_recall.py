@@ -192,3 +192,18 @@ def test_a_forked_child_counts_anew(tmp_path: Path) -> None:
             finally:
                 os._exit(code)
         assert os.waitpid(child, 0)[1] == 0
+
+
+def test_where_the_system_has_no_thread_to_give_searches_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    db, collection = opened(tmp_path, IndexSpec(kind="flat"), live_recall_share=1.0)
+    with db:
+        with monkeypatch.context() as refused:
+            refused.setattr(threading.Thread, "start", refuse)
+            assert len(collection.search(vector=QUERIES[0])) == 10
+        collection.search(vector=QUERIES[1])
+        found = settled(db, collection)
+    assert found is not None
+    assert (found.dropped, found.searches) == (1, 1)

@@ -137,10 +137,10 @@ class _Writer:
             self._wake()
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write what waits now. What comes meanwhile is for the next time: there may be no end of it."""
         with self._lock:
             waiting = self._waiting
-            while waiting:
+            if waiting:
                 self._write([waiting.popleft() for _ in range(len(waiting))])
 
     def close(self) -> None:

@@ -313,12 +313,12 @@ def _found_by(
     by_vector = slots.intersection(nearest.ranking.slots.tolist()) if nearest is not None else set()
     both = len(by_words & by_vector)
     return FoundBy(
-        lexical_candidates=len(lexical.ranking) if lexical is not None else None,
-        vector_candidates=len(nearest.ranking) if nearest is not None else None,
+        lexical_candidates=len(lexical.ranking.slots) if lexical is not None else None,
+        vector_candidates=len(nearest.ranking.slots) if nearest is not None else None,
         lexical=len(by_words) - both,
         vector=len(by_vector) - both,
         both=both,
-        no_term=lexical is not None and not len(lexical.ranking) and not generation.analyzer.terms(request.query),
+        no_term=lexical is not None and not len(lexical.ranking.slots) and not generation.analyzer.terms(request.query),
         no_vector=request.mode != "lexical" and not embedded,
     )
 

@@ -77,12 +77,13 @@ class ExactReruns:
             return
         with self._lock:
             tally = self._tallies.setdefault(asked.generation_uuid, _Tally(since=now()))
-            if self._thread is None:
-                self._thread = threading.Thread(target=_work, args=(self._waiting, self._count), name="outcrop-exact", daemon=True)
-                self._thread.start()
             try:
+                if self._thread is None:
+                    thread = threading.Thread(target=_work, args=(self._waiting, self._count), name="outcrop-exact", daemon=True)
+                    thread.start()
+                    self._thread = thread
                 self._waiting.put_nowait(asked)
-            except Full:
+            except (Full, RuntimeError):  # the second: the system has no thread to give
                 tally.dropped += 1
 
     def of(self, generation_uuid: str) -> LiveRecall | None:

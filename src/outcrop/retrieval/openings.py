@@ -299,7 +299,11 @@ class Openings:
             if not self._live.current.background or self._watched_by == os.getpid():
                 return
             self._watched_by = os.getpid()
-        threading.Thread(target=_watch, args=(weakref.ref(self),), name="outcrop-watch", daemon=True).start()
+        try:
+            threading.Thread(target=_watch, args=(weakref.ref(self),), name="outcrop-watch", daemon=True).start()
+        except RuntimeError as error:  # the system has no thread to give: searches see promotions without one, only less promptly
+            self._watched_by = None
+            _log.warning("collection %r is not watched: %s", self.folder.path.name, error)
 
 
 def _watch(watched: weakref.ref[Openings]) -> None:
