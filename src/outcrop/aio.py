@@ -168,6 +168,7 @@ class AsyncCollection:
     compare = _awaited(Collection.compare)
     vector_map = _awaited(Collection.vector_map)
     place_on_map = _awaited(Collection.place_on_map)
+    reconfigured = _awaited(Collection.reconfigured)
     optimize = _awaited(Collection.optimize)
     gc = _awaited(Collection.gc)
     verify = _awaited(Collection.verify)

@@ -23,8 +23,10 @@ from outcrop import Config, Document
 pytest.importorskip("litestar", reason="the extra 'server' is not installed")
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'outcrop[dev]'")
 
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
+_PATIENCE_MS = 20_000  # of a machine that runs other tests as well
+expect.set_options(timeout=_PATIENCE_MS)
 _CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 _ARGUMENTS = [
     "--no-sandbox",
@@ -144,7 +146,7 @@ class Watched(NamedTuple):
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A browser with nothing in its memory, that runs in English."""
     with browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB") as made:
-        made.set_default_timeout(15_000)
+        made.set_default_timeout(_PATIENCE_MS)
         yield made
 
 
