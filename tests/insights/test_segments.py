@@ -337,3 +337,22 @@ def test_what_comes_while_a_batch_is_written_waits_for_the_next_one(tmp_path: Pa
         collection._queries._writer._waiting.extend([noted("slate"), noted("granite")])
         collection._queries.flush()
         assert sizes == [2]
+
+
+def test_a_writer_that_is_ended_by_its_own_thread_writes_what_still_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append, ended = Segments.append, []
+
+    def collected_meanwhile(self: Segments, searches: Sequence[Noted]) -> None:
+        append(self, searches)
+        if not ended:
+            ended.append(True)
+            writer.take(noted("granite"))
+            writer.close()  # as the garbage collector calls it, when this thread happens to run it
+
+    writer = log._Writer(appending(tmp_path / "log"))
+    monkeypatch.setattr(Segments, "append", collected_meanwhile)
+    writer.take(noted("slate"))
+    thread = writer._thread
+    assert thread is not None
+    thread.join(30)
+    assert queries(tmp_path / "log") == ["slate", "granite"]

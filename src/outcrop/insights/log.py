@@ -34,8 +34,8 @@ _ENDED_SECONDS_MAX = 5.0
 class QueryLog:
     """Takes the searches of a collection. Safe from many threads; a forked child begins with a thread and counts of its own.
 
-    With a share of 0, or where nothing may be written, it does nothing and has no thread. `check_same` raises if the collection was
-    dropped, or another one has its name now.
+    With a share of 0, or where nothing may be written, it does nothing and begins no thread. `check_same` raises if the
+    collection was dropped, or another one has its name now.
     """
 
     def __init__(self, folder: CollectionFolder, config: Config, *, read_only: bool, check_same: Callable[[], None]) -> None:
@@ -179,6 +179,7 @@ class _Writer:
             self._closing.wait(_GATHERED_SECONDS)
             self._awake.clear()
             self.flush()
+        self.flush()  # what came during the last one, where `close` does not write it
 
     def _write(self, searches: list[Noted]) -> None:
         if monotonic() < self._resumes_at:

@@ -54,7 +54,7 @@ class _Tally(msgspec.Struct):
 class ExactReruns:
     """Runs a `share` of the vector legs again, exactly, and keeps the recall@10 of each generation. Safe from many threads.
 
-    With a share of 0 it does nothing, and has no thread; `share` may be set at any time. A forked child begins with a thread and
+    With a share of 0 it does nothing, and begins no thread; `share` may be set at any time. A forked child begins with a thread and
     counts of its own.
     """
 
