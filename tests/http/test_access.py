@@ -51,6 +51,8 @@ DECIDED = {
     "GET /v1/collections/{name}/builds/{build}/events": "read",
     "POST /v1/collections/{name}/builds/{build}/resume": "admin",
     "POST /v1/collections/{name}/compare": "admin",
+    "GET /v1/collections/{name}/map": "read",
+    "POST /v1/collections/{name}/map/place": "read",
     "GET /v1/collections/{name}/insights": "admin",
     "DELETE /v1/collections/{name}/insights": "admin",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -53,27 +55,41 @@ def test_equal_vectors_lie_at_one_place() -> None:
     assert np.isfinite(plane.place(plane.reduced(vectors))).all()
 
 
-def _filled(path: Path, count: int = 40, engine: str = "builtin") -> Collection:
-    config = Config.mvp_only(background=False) if engine == "builtin" else Config.lancedb_test(background=False)
-    stones = outcrop.open(path, config=config).create_collection("stones", embedder="none")
-    vectors, of = _heaps(count, 4, 8)
-    stones.build(
-        [
-            Document(
-                f"d-{number}", f"stone {number}", title=f"T{number}", metadata={"heap": int(of[number]), "n": number}, vector=one
-            )
-            for number, one in enumerate(vectors)
-        ],
-        promote=True,
-    )
-    return stones
+Filled = Callable[..., Collection]
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Iterator[Filled]:
+    """Builds a collection of four heaps of vectors; its database is closed at the end."""
+
+    def build(count: int = 40, engine: str = "builtin") -> Collection:
+        config = Config.mvp_only(background=False) if engine == "builtin" else Config.lancedb_test(background=False)
+        stones = held.enter_context(outcrop.open(tmp_path, config=config)).create_collection("stones", embedder="none")
+        vectors, of = _heaps(count, 4, 8)
+        stones.build(
+            [
+                Document(
+                    f"d-{number}",
+                    f"stone {number}",
+                    title=f"T{number}",
+                    metadata={"heap": int(of[number]), "n": number},
+                    vector=one,
+                )
+                for number, one in enumerate(vectors)
+            ],
+            promote=True,
+        )
+        return stones
+
+    with ExitStack() as held:
+        yield build
 
 
 @pytest.mark.parametrize("engine", ["builtin", "lancedb"])
-def test_a_map_has_every_living_chunk_once_with_what_it_says(tmp_path: Path, engine: str) -> None:
+def test_a_map_has_every_living_chunk_once_with_what_it_says(filled: Filled, engine: str) -> None:
     if engine == "lancedb":
         pytest.importorskip("lancedb", reason="the extra 'lancedb' is not installed")
-    stones = _filled(tmp_path, engine=engine)
+    stones = filled(engine=engine)
     stones.delete(["d-3"])
     stones.upsert(Document("d-40", "a new one", metadata={"heap": 9}, vector=np.ones(8)))
 
@@ -86,8 +102,8 @@ def test_a_map_has_every_living_chunk_once_with_what_it_says(tmp_path: Path, eng
     assert found.colours.names[found.colours.codes[at]] == "3"
 
 
-def test_the_same_state_is_the_same_map_and_a_write_makes_another(tmp_path: Path) -> None:
-    stones = _filled(tmp_path)
+def test_the_same_state_is_the_same_map_and_a_write_makes_another(filled: Filled) -> None:
+    stones = filled()
 
     first = stones.vector_map()
     assert (stones.vector_map(color="n").x == first.x).all()
@@ -97,8 +113,8 @@ def test_the_same_state_is_the_same_map_and_a_write_makes_another(tmp_path: Path
     assert later.point_count == 39
 
 
-def test_of_many_chunks_an_even_sample_is_taken(tmp_path: Path) -> None:
-    stones = _filled(tmp_path, 200)
+def test_of_many_chunks_an_even_sample_is_taken(filled: Filled) -> None:
+    stones = filled(200)
 
     found = stones.vector_map(50, color="n")
     assert (found.point_count, found.chunk_count) == (50, 200)
@@ -107,8 +123,8 @@ def test_of_many_chunks_an_even_sample_is_taken(tmp_path: Path) -> None:
     assert set(np.diff(found.colours.values)) == {4.0}
 
 
-def test_a_query_lies_where_its_like_do_with_its_hits_on_the_map_or_not(tmp_path: Path) -> None:
-    stones = _filled(tmp_path, 200)
+def test_a_query_lies_where_its_like_do_with_its_hits_on_the_map_or_not(filled: Filled) -> None:
+    stones = filled(200)
     whole, own = stones.vector_map(), stones.get("d-17")[0]
 
     placed = stones.place_on_map(vector=own.vector, k=5)
@@ -125,19 +141,19 @@ def test_a_query_lies_where_its_like_do_with_its_hits_on_the_map_or_not(tmp_path
 
 
 def test_what_has_no_map_says_why(tmp_path: Path) -> None:
-    db = outcrop.open(tmp_path, config=Config.mvp_only(background=False))
-    plain = db.create_collection("plain", embedder="none")
-    plain.upsert({"id": "a", "text": "no vector"})
-    with pytest.raises(IllegalState, match="generation 1 has no vectors"):
-        plain.vector_map()
-    words = db.create_collection("words", embedder="hashing:32")
-    words.upsert({"id": "a", "text": "slate"})
-    with pytest.raises(InvalidInput, match="points_max is 0"):
-        words.vector_map(0)
-    with pytest.raises(InvalidQuery, match="the query is empty"):
-        words.place_on_map("")
-    assert words.vector_map().point_count == 1
-    assert words.place_on_map("slate").hits[0].id == "a#0"
+    with outcrop.open(tmp_path, config=Config.mvp_only(background=False)) as db:
+        plain = db.create_collection("plain", embedder="none")
+        plain.upsert({"id": "a", "text": "no vector"})
+        with pytest.raises(IllegalState, match="generation 1 has no vectors"):
+            plain.vector_map()
+        words = db.create_collection("words", embedder="hashing:32")
+        words.upsert({"id": "a", "text": "slate"})
+        with pytest.raises(InvalidInput, match="points_max is 0"):
+            words.vector_map(0)
+        with pytest.raises(InvalidQuery, match="the query is empty"):
+            words.place_on_map("")
+        assert words.vector_map().point_count == 1
+        assert words.place_on_map("slate").hits[0].id == "a#0"
 
 
 @pytest.mark.parametrize(
