@@ -45,9 +45,10 @@ test-mvp: $(MVP_READY) ## run everything that needs no LanceDB where LanceDB is 
 crash: $(READY) ## prove that no crash loses a write: faults under the process, power cuts, every sync left out in turn
 	$(BIN)/python -m tests.crash.sweep $(ARGS)
 
-stress: $(READY) ## readers and a writer beside 200 promotions and rollbacks, with links and with the pointer file
+stress: $(READY) ## readers and a writer beside 200 promotions and rollbacks, with links and with the pointer file; 100 over HTTP
 	$(BIN)/python -m tests.stress.stress $(ARGS)
 	$(BIN)/python -m tests.stress.stress --symlinks never $(ARGS)
+	PROMOTIONS_UNDER_LOAD=100 $(BIN)/python -m pytest -q tests/http/test_under_load.py
 
 fuzz: $(READY) $(FUZZ_READY) ## ask a server what follows from its OpenAPI document, and 100,000 malformed requests (about ten minutes)
 	$(BIN)/python -m tests.fuzz.fuzz --schemathesis $(FUZZ_VENV)/bin/schemathesis $(ARGS)
