@@ -27,17 +27,6 @@ ROCKS = [{"id": f"r-{number}", "text": f"rock number {number} is hard"} for numb
 
 
 @pytest.fixture
-def exported() -> Iterator[InMemorySpanExporter]:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    spans.use(provider)
-    yield exporter
-    spans.use(None)
-    provider.shutdown()
-
-
-@pytest.fixture
 def rocks(tmp_path: Path) -> Iterator[Collection]:
     with outcrop.open(tmp_path / "kb", config=Config.mvp_only(background=False)) as db:
         made = db.create_collection("rocks", embedder="hashing:32")

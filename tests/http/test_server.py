@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 import outcrop
+from tests.http.conftest import served
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -127,3 +128,9 @@ def test_a_request_that_is_under_way_is_answered_before_the_server_ends(server: 
     go_on.set()
     sender.join()
     assert answered[0]["upserted"] == 3000
+
+
+def test_a_folder_without_a_collection_is_served_and_said_to_have_none(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log, served(tmp_path / "mistyped", "--log-format", "text", stderr=log) as client:
+        assert client.get("/v1/collections").json() == {"collections": []}
+    assert "no collection in it yet" in (tmp_path / "log").read_text()

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 import outcrop
-from outcrop import Config, spans
+from outcrop import Config
 from outcrop.errors import InvalidConfig
 from outcrop.surfaces import tracing
 from tests.http.conftest import Client
@@ -22,24 +22,12 @@ from tests.http.test_logs import kept
 pytest.importorskip("opentelemetry.sdk", reason="the extra 'otel' is not installed")
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SENT = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
-
-
-@pytest.fixture
-def exported() -> Iterator[InMemorySpanExporter]:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    spans.use(provider)
-    yield exporter
-    spans.use(None)
-    provider.shutdown()
 
 
 @pytest.fixture

@@ -91,4 +91,7 @@ def _serve(call: Invocation, folder: Path, chosen: dict[str, Any], *, tls: tuple
     serving = Serving(path=str(folder.absolute()), mode=call.mode, certificate=certificate, key=key, **chosen)
     with serving.opened() as db:  # what is wrong with it is said here, and not by a process that ends at once
         logged = db.config.query_log_share > 0 and not serving.read_only
-    serve(serving, notice="; searches are logged for outcrop insights, and --no-query-log turns that off" if logged else "")
+        notice = "" if db.collections() else "; there is no collection in it yet: outcrop build makes one"
+    if logged:
+        notice += "; searches are logged for outcrop insights, and --no-query-log turns that off"
+    serve(serving, notice=notice)
