@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from outcrop.surfaces.cli.app import app
 
@@ -38,6 +39,16 @@ def test_the_server_is_started_with_options_that_it_has(file: str) -> None:
 
     assert parsed.params["port"] == 7700
     assert str(parsed.params["path"]).endswith("/kb")
+
+
+def test_the_commands_that_are_shown_are_understood() -> None:
+    shown = (DEPLOY / "Dockerfile").read_text() + (DEPLOY.parent / "docs/guides/deploying.md").read_text()
+    commands = re.findall(r"outcrop ((?:--db|keys|build|verify|gc) [^`\n]+)", shown)
+
+    assert len(commands) >= 5
+    for arguments in commands:
+        tried = CliRunner().invoke(app, [*shlex.split(arguments), "--help"])
+        assert tried.exit_code == 0, f"outcrop {arguments}: {tried.output}"
 
 
 def test_the_image_is_made_of_files_that_there_are() -> None:
