@@ -16,16 +16,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from outcrop import filters, insights
 from outcrop.builds import building, gating, maintenance, promotion, quarantine, standing
-from outcrop.builds.builder import OnError
 from outcrop.builds.building import Wanted
 from outcrop.builds.ingredients import Ingredients
 from outcrop.builds.maintenance import OptimizeReport, RepairReport, VerifyReport
+from outcrop.builds.plan import OnError, check_on_error
 from outcrop.builds.promotion import Change
 from outcrop.builds.stage import Shared, Stage
 from outcrop.builds.upkeep import Upkeep
 from outcrop.document_rules import checked_ids, checked_metadata
 from outcrop.embedding import Embedder
-from outcrop.errors import Closed, Damaged, InvalidConfig, InvalidInput, ReadOnly
+from outcrop.errors import Closed, Damaged, InvalidInput, ReadOnly
 from outcrop.filters import Filter
 from outcrop.generations import catalog, pointer, record
 from outcrop.generations.catalog import Damage
@@ -136,6 +136,7 @@ class Collection:
         per_document: int = 1,
         explain: bool = False,
         cache: bool = True,
+        log: bool = True,
         generation: GenerationLike | None = None,
     ) -> Hits:
         """Search the active generation, or another one by `generation`.
@@ -148,10 +149,10 @@ class Collection:
         is "weighted", "rrf" or a `Fusion`; None is the configured one (`Config.fusion`, `Config.vector_weight`).
 
         The same search, answered within the last minutes (`Config.query_cache_seconds`) from the same generation as of the same
-        write, is not run again (`Hits.cached`), unless `cache` is False; nor is a query embedded again.
+        write, is not run again (`Hits.cached`), unless `cache` is False; nor is a query embedded again. With `log` False no query
+        log has it. A query of stop words alone finds nothing lexically and says so in `Hits.warnings`.
 
-        A query of stop words alone finds nothing lexically and says so in `Hits.warnings`. Raises `InvalidQuery`, `InvalidFilter`,
-        `NoActiveGeneration`, `UnknownGeneration`, `EmbedderMismatch`, `EmbeddingFailed`.
+        Raises `InvalidQuery`, `InvalidFilter`, `NoActiveGeneration`, `UnknownGeneration`, `EmbedderMismatch`, `EmbeddingFailed`.
         """
         config = self._shared.live.current
         options = Options(
@@ -171,7 +172,8 @@ class Collection:
             hits = search(opened, request, self._openings.degraded if generation is None else None)
             if not hits.cached:
                 self._answers.count(hits.engine, hits.degraded)
-            self._queries.note(request, hits)
+            if log:
+                self._queries.note(request, hits)
             return hits
         finally:
             opened.unpin()
@@ -181,6 +183,7 @@ class Collection:
         queries: Sequence[str | None] | None = None,
         *,
         vectors: Sequence[ArrayLike | None] | NDArray[np.float32] | None = None,
+        log: bool = True,
         generation: GenerationLike | None = None,
         **options: Unpack[SearchOptions],
     ) -> list[Hits]:
@@ -200,7 +203,8 @@ class Collection:
             found = batch.run(self._shared.executor, self._openings.degraded if generation is None else None)
         for request, hits in zip(batch.requests, found, strict=True):
             self._answers.count(hits.engine, hits.degraded)
-            self._queries.note(request, hits, batch=True)
+            if log:
+                self._queries.note(request, hits, batch=True)
         return found
 
     def upsert(self, documents: Document | Mapping[str, Any] | Iterable[Document] | Iterable[Mapping[str, Any]]) -> WriteResult:
@@ -241,7 +245,7 @@ class Collection:
         `on_skip`. Raises what `upsert` raises, but `DuplicateDocument`; `InvalidSource`.
         """
         self._check_open(writes=True)
-        _check_on_error(on_error)
+        check_on_error(on_error)
         if batch_documents < 1 or skip < 0:
             raise InvalidInput(f"upsert_many: batch_documents is {batch_documents} and skip {skip}; use at least 1 and 0")
         stream = Stream(
@@ -320,7 +324,7 @@ class Collection:
         `GateFailed` (the generation is ready, and not active), `StorageFailed`.
         """
         self._check_open(writes=True)
-        _check_on_error(on_error)
+        check_on_error(on_error)
         wanted = Wanted(
             source=source,
             embedder=embedder,
@@ -593,8 +597,3 @@ class Collection:
         except Exception as error:  # noqa: BLE001 - the write is in; what follows it is tried again after the next
             _log.warning("upkeep: %s", error)
         return result
-
-
-def _check_on_error(on_error: str) -> None:
-    if on_error not in ("stop", "skip"):
-        raise InvalidConfig(f"on_error is {on_error!r}; use 'stop' or 'skip'", key="on_error")

@@ -127,6 +127,12 @@ def served(folder: Path, begun: list[subprocess.Popen[bytes]], *options: str) ->
             return Server(address, folder)
 
 
+def logged(server: Server, collection: str = "stones") -> int:
+    """How many searches the server's query log has."""
+    found: int = httpx.get(f"{server.address}/v1/collections/{collection}/insights").json()["searches"]
+    return found
+
+
 def stop(begun: list[subprocess.Popen[bytes]]) -> None:
     for process in begun:
         if process.poll() is None:

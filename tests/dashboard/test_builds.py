@@ -14,7 +14,7 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed: 
 from playwright.sync_api import Page, expect
 
 from outcrop.surfaces.keys import Keys
-from tests.dashboard.conftest import Server
+from tests.dashboard.conftest import Server, logged
 
 Serve = Callable[..., Server]
 _EVENTS = """async (pieces) => {
@@ -98,6 +98,7 @@ def test_a_server_that_does_not_build_says_so(page: Page, stones: Server) -> Non
 
 
 def test_two_generations_are_compared_query_by_query(page: Page, stones: Server) -> None:
+    before = logged(stones)
     page.goto(f"{stones.address}/#/stones/compare")
     golden = json.dumps({"query": "thin layers", "relevant": {"shale": 1}})
     page.get_by_label(re.compile("^Queries")).fill(f"volcanic glass\n{golden}\n")
@@ -111,6 +112,7 @@ def test_two_generations_are_compared_query_by_query(page: Page, stones: Server)
     query.locator("summary").click()
     expect(query.locator(".two .near")).to_have_count(2)
     expect(query.locator(".two .near").first).to_contain_text("Slate")
+    assert logged(stones) == before
 
 
 def test_a_query_that_is_none_is_told_before_anything_is_asked(page: Page, stones: Server) -> None:

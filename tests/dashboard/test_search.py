@@ -15,7 +15,7 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed: 
 
 from playwright.sync_api import Page, expect
 
-from tests.dashboard.conftest import Server, Watched
+from tests.dashboard.conftest import Server, Watched, logged
 
 
 def _search(page: Page, server: Server, query: str, **values: str) -> None:
@@ -31,6 +31,7 @@ def _titles(page: Page, column: str) -> list[str]:
 
 
 def test_one_query_is_asked_in_three_ways_side_by_side(page: Page, stones: Server) -> None:
+    before = logged(stones)
     _search(page, stones, "thin layers")
 
     for column in ("Words", "Meaning", "Hybrid"):
@@ -41,6 +42,7 @@ def test_one_query_is_asked_in_three_ways_side_by_side(page: Page, stones: Serve
     expect(first.locator(".bar.lexical .bar-fill")).to_be_visible()
     expect(first.locator(".bar.vector .bar-fill")).to_be_visible()
     expect(page.locator(".column.hybrid .timing-steps")).to_contain_text("lexical")
+    assert logged(stones) == before  # a trial is not what people search for
 
 
 def test_a_hit_tells_where_the_other_columns_have_it(page: Page, stones: Server) -> None:

@@ -58,6 +58,27 @@ def test_insights_are_told_and_forgotten(logging_client: Client) -> None:
     assert logging_client.get("/v1/collections/rocks/insights").json()["searches"] == 0
 
 
+def test_a_search_that_is_not_to_be_logged_is_counted_and_not_logged(logging_client: Client, folder: Path) -> None:
+    headers = {"authorization": f"Bearer {Keys(folder).create('reader', 'read')}"}
+    search = "/v1/collections/rocks/search"
+    for unlogged in ({"query": "private", "log": False}, {"query": "private", "log": False, "mode": "lexical", "cache": False}):
+        assert logging_client.post(search, json=unlogged, headers=headers).json()["query"] == "private"
+    assert logging_client.get(f"{search}?q=private&log=false", headers=headers).status_code == 200
+    batch = {"queries": ["private", "private"]}
+    assert logging_client.post(f"{search}/batch", json={**batch, "log": False}, headers=headers).status_code == 200
+    for logged in ({"query": "slate"}, {"query": "slate", "log": True}):
+        logging_client.post(search, json=logged, headers=headers)
+    logging_client.post(f"{search}/batch", json=batch, headers=headers)
+    assert logging_client.post(search, json={"query": "slate", "log": "no"}, headers=headers).status_code == 400
+
+    boss = {"authorization": f"Bearer {Keys(folder).create('boss', 'admin')}"}
+    told = logging_client.get("/v1/collections/rocks/insights", headers=boss).json()
+    assert (told["searches"], {one["query"] for one in told["frequent"]}) == (4, {"slate", "private"})
+    text = logging_client.get("/metrics", headers=boss).text
+    counts = [line for line in text.splitlines() if line.startswith("outcrop_search_duration_seconds_count")]
+    assert sum(float(line.split()[-1]) for line in counts) == 9
+
+
 @pytest.mark.parametrize("days", ["0", "-1", "nan", "many", "1e9"])
 def test_days_that_are_none_are_refused(logging_client: Client, days: str) -> None:
     refused = logging_client.get(f"/v1/collections/rocks/insights?days={days}")
@@ -75,6 +96,7 @@ def test_what_others_asked_is_for_admins(logging_client: Client, folder: Path) -
 
 def test_the_processes_of_a_server_log_what_is_searched_for(server: Callable[..., httpx.Client], folder: Path) -> None:
     client = server("--readers", "1")
+    client.post("/v1/collections/rocks/search", json={"query": "private", "log": False})
     for number in range(20):
         client.post("/v1/collections/rocks/search", json={"query": f"slate {number}", "where": "hardness < 7"}, headers={"x": "y"})
     client.process.terminate()  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from outcrop.builds import checkpoint, unfinished, vector_log
 from outcrop.builds.cancelling import CancellableEmbedder, Cancelling
 from outcrop.builds.checkpoint import Checkpoint
 from outcrop.builds.filling import Filled, fill
-from outcrop.builds.plan import BuildPlan, Job, OnError
+from outcrop.builds.plan import BuildPlan, Job
 from outcrop.builds.presence import presence
 from outcrop.builds.unfinished import Left
 from outcrop.builds.verification import verify_counts
@@ -31,7 +31,7 @@ from outcrop.generations.manifest import Manifest, Probe
 from outcrop.ingest import Meter, fingerprint
 from outcrop.writes.preparing import Batch, Preparer, batch_bytes_max, batches
 
-__all__ = ["BuildPlan", "OnError", "build", "embedder_probes"]
+__all__ = ["BuildPlan", "build", "embedder_probes"]
 
 _log = logging.getLogger("outcrop")
 _LOCK_SECONDS_MAX = 1.0  # to wait for another build makes no sense; the collector has the lock for a moment

@@ -10,11 +10,12 @@ from threading import Event
 
 import msgspec
 
-from outcrop.builds.builder import BuildPlan, OnError, build
+from outcrop.builds.builder import BuildPlan, build
 from outcrop.builds.first import make_first
 from outcrop.builds.ingredients import Mixed, mix
 from outcrop.builds.kept_writes import KeptWrites
 from outcrop.builds.own_documents import OwnDocuments, WithKeptWrites
+from outcrop.builds.plan import OnError
 from outcrop.builds.stage import Stage
 from outcrop.documents import Documents, DocumentsWriter
 from outcrop.embedding import Embedder

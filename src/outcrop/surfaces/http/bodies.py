@@ -58,7 +58,10 @@ class FusionBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Asked(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The options that all queries of a request share; see `Collection.search`. `where` is a filter, as text or as an object."""
+    """The options that all queries of a request share; see `Collection.search`.
+
+    `where` is a filter, as text or as an object. With `log` false the query log has nothing of the search, whatever else it has.
+    """
 
     k: Number = 10
     offset: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
@@ -68,11 +71,12 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     fusion: FusionBody | None = None
     per_document: Number = 1
     explain: bool = False
+    log: bool = True
 
     def options(self) -> dict[str, Any]:
         """As `Collection.search` takes them."""
         fusion = None if self.fusion is None else Fusion(method=self.fusion.method, vector_weight=self.fusion.vector_weight)
-        names = ("k", "offset", "mode", "where", "candidates", "per_document", "explain")
+        names = ("k", "offset", "mode", "where", "candidates", "per_document", "explain", "log")
         return {**{name: getattr(self, name) for name in names}, "fusion": fusion}
 
 

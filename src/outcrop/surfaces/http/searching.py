@@ -20,7 +20,7 @@ from outcrop.surfaces.wire import SearchAnswer
 
 _SEARCH = "/v1/collections/{name:str}/search"
 _EXAMPLE = {"query": "does vitamin D help against asthma?", "k": 5, "where": "year >= 2015 AND lang = 'en'"}
-_PARAMETERS = ("q", "k", "offset", "mode", "where")
+_PARAMETERS = ("q", "k", "offset", "mode", "where", "log")
 _BATCH = {"queries": ["vitamin D", "asthma"], "k": 3}
 
 
@@ -41,10 +41,11 @@ async def search_by_get(
     offset: Annotated[int, QueryParameter(ge=0, le=1_000_000)] = 0,
     mode: Annotated[str | None, QueryParameter(description="lexical, vector or hybrid")] = None,
     where: Annotated[str | None, QueryParameter(description="A filter: year >= 2015 AND lang = 'en'")] = None,
+    log: Annotated[bool, QueryParameter(description="false: the query log has nothing of this search")] = True,
 ) -> Response[Any]:
     """For caches and browsers: an answer has a tag, and one that has not changed is not sent again."""
     _check_parameters(request)
-    body = SearchBody(query=q, k=k, offset=offset, mode=mode, where=where)  # type: ignore[arg-type]  # the search checks the mode
+    body = SearchBody(query=q, k=k, offset=offset, mode=mode, where=where, log=log)  # type: ignore[arg-type]  # the search checks the mode
     within(served(request).limits, body)
     kept = {"Cache-Control": "private, no-cache" if "authorization" in request.headers else "no-cache", "Vary": "Authorization"}
     known = request.headers.get("if-none-match")

@@ -5,11 +5,12 @@ import { h, refill } from "../dom.js";
 import { digits } from "../format.js";
 import { failure, loading } from "../notices.js";
 import { marked } from "../search/hit.js";
+import { UNLOGGED } from "../search/request.js";
 
 /** Fill a place with it. */
 export async function sideBySide(place, one, { collection, a, b, k }) {
   refill(place, loading("Searching both"));
-  const search = (generation) => ask(of(collection, "search"), { body: { query: one.query, k, generation } });
+  const search = (generation) => ask(of(collection, "search"), { body: { query: one.query, k, generation, ...UNLOGGED } });
   try {
     const answers = await Promise.all([search(a), search(b)]);
     const ranks = answers.map((answer) => new Map(answer.hits.map((hit) => [hit.document_id, hit.rank])));

@@ -3,6 +3,9 @@
 /** What a form begins with; a value that is the same as here is not kept in the address. */
 export const DEFAULTS = { q: "", where: "", k: "10", fusion: "weighted", weight: "", candidates: "100", per_document: "1", generation: "", cache: "" };
 
+/** What is tried out here is not what people search for: the query log, and so insights and their advice, has nothing of it. */
+export const UNLOGGED = { log: false };
+
 /** Only what differs from the beginning. */
 export const worthKeeping = (values) =>
   Object.fromEntries(Object.entries(values).filter(([name, value]) => value !== "" && value !== DEFAULTS[name]));

@@ -8,7 +8,7 @@ import { go, here } from "../place.js";
 import { tabs } from "../tabs.js";
 import { column } from "./column.js";
 import { form } from "./form.js";
-import { request } from "./request.js";
+import { request, UNLOGGED } from "./request.js";
 
 const MODES = [
   ["lexical", "Words"],
@@ -60,7 +60,7 @@ function playground(root, { collection, stats, active, access }) {
 
   async function searched(one, body, signal) {
     try {
-      const { value, headers, tookMs } = await answered(of(collection, "search"), { body, signal });
+      const { value, headers, tookMs } = await answered(of(collection, "search"), { body: { ...body, ...UNLOGGED }, signal });
       return { answer: value, body, tookMs, timing: headers.get("server-timing") };
     } catch (error) {
       return { error: wasGivenUp(error) ? null : error, body };
