@@ -16,9 +16,10 @@ from time import perf_counter_ns, time_ns
 from typing import Any, Literal, TypeVar
 
 _API = "opentelemetry.trace"
+_W3C = "opentelemetry.trace.propagation.tracecontext"
 _T = TypeVar("_T")
 Value = str | bool | int | float
-Kind = Literal["INTERNAL", "SERVER"]
+Kind = Literal["INTERNAL", "SERVER", "CONSUMER"]
 
 
 class Operation:
@@ -114,12 +115,22 @@ def tracer() -> Any:
 
 @contextmanager
 def operation(
-    name: str, span_name: str, values: Mapping[str, Value | None], *, kind: Kind = "INTERNAL", parent: Any = None
+    name: str,
+    span_name: str,
+    values: Mapping[str, Value | None],
+    *,
+    kind: Kind = "INTERNAL",
+    parent: Any = None,
+    follows: Mapping[str, str] | None = None,
 ) -> Iterator[Operation]:
-    """A span for what is done in the block. Only where there is a `tracer`. What is raised is its error."""
+    """A span for what is done in the block. Only where there is a `tracer`. What is raised is its error.
+
+    `parent` is of `sent_with`. `follows` is what another process `handed_on`: the span is linked with that one.
+    """
     api, made = _api(), tracer()
     known = {key: value for key, value in values.items() if value is not None}
-    span = made.start_span(span_name, kind=getattr(api.SpanKind, kind), attributes=known, context=parent)
+    links = _links(follows) if follows else ()
+    span = made.start_span(span_name, kind=getattr(api.SpanKind, kind), attributes=known, context=parent, links=links)
     opened = Operation(name, span, made)
     before = _current.set(opened if opened.is_recorded else None)
     try:
@@ -161,6 +172,21 @@ def sent_with(headers: Mapping[str, str]) -> Any:
     if _api().get_current_span().get_span_context().is_valid:
         return None
     return import_module("opentelemetry.propagate").extract(headers)
+
+
+def handed_on() -> dict[str, str]:
+    """What span is open here, for a process that goes on when it has ended (W3C `traceparent`); empty if nobody traces."""
+    found: dict[str, str] = {}
+    if tracer() is not None:
+        import_module(_W3C).TraceContextTextMapPropagator().inject(found)
+    return found
+
+
+def _links(followed: Mapping[str, str]) -> tuple[Any, ...]:
+    """A link to the span that was `handed_on`, unless it is none."""
+    context = import_module(_W3C).TraceContextTextMapPropagator().extract(followed)
+    found = _api().get_current_span(context).get_span_context()
+    return (_api().Link(found),) if found.is_valid else ()
 
 
 def _api() -> Any:

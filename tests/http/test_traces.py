@@ -22,6 +22,7 @@ from tests.http.test_logs import kept
 pytest.importorskip("opentelemetry.sdk", reason="the extra 'otel' is not installed")
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -131,6 +132,35 @@ def test_a_server_sends_its_traces_to_a_collector(
     sent = {one.name: one for _, scope in resources for one in scope.spans}
     assert {"search rocks", "lexical", "fuse", "fetch"} <= set(sent)
     assert sent["search rocks"].trace_id.hex() == TRACE
+
+
+def test_a_build_is_a_trace_of_its_own_that_is_linked_with_the_request(
+    server: Callable[..., httpx.Client], collector: tuple[str, list[ExportTraceServiceRequest]]
+) -> None:
+    address, got = collector
+    client = server(OTEL_EXPORTER_OTLP_ENDPOINT=address)
+    orders = {"done": {"analyzer": "simple", "promote": True}, "failed": {"promote": True, "gate": {"documents_min": 9}}}
+    builds = {}
+    for state, order in orders.items():
+        begun = client.post("/v1/collections/rocks/builds", json=order, headers=SENT)
+        assert begun.status_code == 202, begun.text
+        builds[state] = begun.json()["id"], begun.headers["x-request-id"]
+        assert "event: end" in client.get(f"{begun.headers['location']}/events").text
+    client.process.send_signal(signal.SIGTERM)  # type: ignore[attr-defined]
+    assert client.process.wait(timeout=60) == 0  # type: ignore[attr-defined]
+
+    sent = [span for one in got for spans in one.resource_spans for scope in spans.scope_spans for span in scope.spans]
+    for state, (build, about) in builds.items():
+        told = [(span, {one.key: one.value.string_value for one in span.attributes}) for span in sent]
+        request = next(span for span, has in told if has.get("outcrop.build") == build and span.kind == Span.SPAN_KIND_SERVER)
+        ordered, has = next((span, has) for span, has in told if has.get("outcrop.build") == build and span is not request)
+        assert (has["outcrop.build_state"], has["outcrop.request_id"]) == (state, about)
+        assert (ordered.name, ordered.kind, ordered.parent_span_id) == ("ordered build rocks", Span.SPAN_KIND_CONSUMER, b"")
+        assert [(one.trace_id.hex(), one.span_id) for one in ordered.links] == [(TRACE, request.span_id)]
+        assert ordered.trace_id.hex() != TRACE
+        inside = {span.name for span in sent if span.parent_span_id == ordered.span_id and span.trace_id == ordered.trace_id}
+        assert inside == {"build rocks", "promote rocks"}
+        assert has.get("error.type") == (None if state == "done" else "gate-failed")
 
 
 def test_nothing_is_sent_unless_the_variables_say_so() -> None:

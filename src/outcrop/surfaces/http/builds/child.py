@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 import outcrop
-from outcrop import BadRecord, Collection, Gate, GenerationInfo, Progress, file_locks
+from outcrop import BadRecord, Collection, Gate, GenerationInfo, Progress, file_locks, spans
 from outcrop.errors import BuildCancelled, GateFailed, OutcropError
 from outcrop.surfaces import logs, tracing
 from outcrop.surfaces.http import problems
@@ -142,6 +142,31 @@ def run(order: Order, recorder: Recorder, stopping: Stopping) -> Build:
     return states.ended(recorder.build, "done")
 
 
+def traced_run(order: Order, recorder: Recorder, stopping: Stopping) -> Build:
+    """As `run`; where somebody traces, as a span.
+
+    It is linked with the request that ordered it, and no child of it: the request ends at once, its trace is complete then, and
+    OpenTelemetry has links for work that outlives what asked for it. So a build is a trace of its own, and is sampled on its own.
+    """
+    if spans.tracer() is None:
+        return run(order, recorder, stopping)
+    build = order.build
+    known: dict[str, spans.Value | None] = {
+        "db.system.name": "outcrop",
+        "db.namespace": Path(order.database).name,
+        "db.collection.name": build.collection,
+        "outcrop.build": build.id,
+        "outcrop.request_id": order.request_id,
+    }
+    name = f"ordered build {build.collection}"
+    with spans.operation("ordered build", name, known, kind="CONSUMER", follows=order.follows) as opened:
+        ended = run(order, recorder, stopping)
+        opened.tell({"outcrop.build_state": ended.state, "outcrop.generation": ended.generation})
+        if ended.problem is not None:
+            opened.fail(ended.problem["type"].rpartition("#")[2])
+        return ended
+
+
 def _build(collection: Collection, order: Order, recorder: Recorder, stopping: Stopping) -> None:
     source, total_bytes = _source(order)
     try:
@@ -217,7 +242,7 @@ def main() -> None:
         os.nice(_NICENESS)
     logs.begin_as(os.environ)
     stop_tracing = tracing.begin(os.environ)
-    ended = run(order, Recorder(folder, order.build), stopping)
+    ended = traced_run(order, Recorder(folder, order.build), stopping)
     states.end(folder, ended)
     states.settle(folder, ended)
     if order.lock is not None:  # the next build need not wait until this process is gone

@@ -16,7 +16,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     `options` and `gate` are as `Collection.build` and `Gate` take them. `path` is the source, an upload's file or one of the
     server's; None: the documents of the active generation. `lock` is the descriptor of `running.lock`, where the system can hand
-    one on.
+    one on. `follows` is the span of the request, as `spans.handed_on` has it.
     """
 
     database: str
@@ -29,6 +29,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     gate: dict[str, Any] | None
     is_upload: bool = False
     request_id: str = ""
+    follows: dict[str, str] = {}
     lock: int | None = None
 
     def opened_with(self) -> Config:

@@ -12,7 +12,7 @@ from litestar import Request, Response, delete, get, post
 from litestar.params import FromPath
 from litestar.response import Stream
 
-from outcrop import Database, files
+from outcrop import Database, files, spans
 from outcrop.analysis import analyzer as named_analyzer
 from outcrop.builds.ingredients import Ingredients
 from outcrop.errors import NothingToBuild
@@ -153,17 +153,20 @@ async def _accepted(door: Served, name: str, beginning: Coroutine[Any, Any, Buil
 
 async def _begun(request: Request[Any, Any, Any], asked: Asked, *, resumes: str | None = None) -> Build:
     """The build, when its process has been started. Nothing is left of one for which that did not come about."""
-    door, about = served(request), request_id(request.scope)
+    door, about, follows = served(request), request_id(request.scope), spans.handed_on()
     begun = await _on_thread(door, lambda: door.builds.begin(door.db, asked.name, asked.new(), resumes=resumes))
     try:
         if asked.is_upload and resumes is None:
             bytes_max = door.limits.upload_bytes_max
             receiving = partial(uploading.received, request, door.builds, begun, pool=door.uploads.pool, bytes_max=bytes_max)
             await door.uploads.done(receiving, bounded=False)
-        return await _on_thread(door, lambda: _started(door, begun, asked, about))
+        started = await _on_thread(door, lambda: _started(door, begun, asked, about=about, follows=follows))
     except BaseException as error:
         await _on_thread(door, partial(door.builds.give_up, begun, error))
         raise
+    if (traced := spans.current()) is not None:
+        traced.tell({"outcrop.build": started.id})
+    return started
 
 
 async def _on_thread(door: Served, call: Callable[[], _T]) -> _T:
@@ -198,7 +201,7 @@ def _checked(door: Served, db: Database, asked: Asked) -> Asked:
     return asked
 
 
-def _started(door: Served, begun: Begun, asked: Asked, about: str) -> Build:
+def _started(door: Served, begun: Begun, asked: Asked, *, about: str, follows: dict[str, str]) -> Build:
     kept = msgspec.json.encode(msgspec.structs.replace(asked, path=None))
     files.write_atomically(begun.folder.asked(begun.build.id), kept)
     body = asked.body
@@ -213,6 +216,7 @@ def _started(door: Served, begun: Begun, asked: Asked, about: str) -> Build:
         gate=None if body.gate is None else msgspec.to_builtins(body.gate),
         is_upload=asked.is_upload,
         request_id=about,
+        follows=follows,
     )
     return door.builds.start(begun, order)
 
