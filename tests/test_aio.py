@@ -226,7 +226,7 @@ def test_a_scan_comes_in_pages_and_lets_go_when_it_is_left(
         async with aclosing(collection.scan()) as documents:
             async for _ in documents:
                 break
-        current = collection.sync._openings._current
+        current = collection.sync._open.openings._current
         assert current is not None
         assert current[1].searches == 0
 

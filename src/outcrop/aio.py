@@ -34,11 +34,12 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, Self, TypeAli
 import msgspec
 
 from outcrop import database
-from outcrop.collection import Collection, GenerationLike, Where
+from outcrop.collection import Collection, Where
 from outcrop.config import Config
 from outcrop.database import Database
 from outcrop.errors import IllegalState
 from outcrop.model import Document, GenerationInfo, RollbackPlan, Running
+from outcrop.open_collection import GenerationLike
 
 __all__ = ["AsyncCollection", "AsyncDatabase", "open"]
 

@@ -1,58 +1,48 @@
-"""A collection: the facade over its generations. It decides who does a thing; the packages below do it."""
+"""A collection: what each method promises, and who does it. `open_collection.py` holds together what is open meanwhile."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from functools import partial
 from threading import Event
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
-import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from outcrop import filters, insights
-from outcrop.builds import building, gating, maintenance, promotion, quarantine, standing
+from outcrop.builds import building, gating, maintenance, promotion
 from outcrop.builds.building import Wanted
 from outcrop.builds.ingredients import Ingredients
 from outcrop.builds.maintenance import OptimizeReport, RepairReport, VerifyReport
-from outcrop.builds.plan import OnError, check_on_error
 from outcrop.builds.promotion import Change
-from outcrop.builds.stage import Shared, Stage
-from outcrop.builds.upkeep import Upkeep
+from outcrop.builds.stage import Shared
 from outcrop.document_rules import checked_ids, checked_metadata
 from outcrop.embedding import Embedder
-from outcrop.errors import Closed, Damaged, InvalidInput, ReadOnly
+from outcrop.errors import InvalidInput
 from outcrop.filters import Filter
-from outcrop.generations import catalog, pointer, record
+from outcrop.generations import catalog, pointer
 from outcrop.generations.catalog import Damage
 from outcrop.generations.collecting import GcReport
-from outcrop.generations.journal import Journal
-from outcrop.generations.layout import CollectionFolder, GenerationName
+from outcrop.generations.layout import CollectionFolder
 from outcrop.generations.record import CollectionRecord
 from outcrop.index_values import IndexKind, IndexSpec, OptimizeFor
-from outcrop.ingest import BadRecord, Chunker, ProgressSink, SourceLike, open_source
-from outcrop.insights import Insights, QueryLog
+from outcrop.ingest import BadRecord, Chunker, OnError, ProgressSink, SourceLike, open_source
+from outcrop.insights import Insights
 from outcrop.judging import Comparison, Gate, QueriesLike, compare, queries_of
 from outcrop.model import Document, GenerationInfo, HistoryEntry, RollbackPlan, Stats, WriteResult
-from outcrop.retrieval import answering
+from outcrop.open_collection import GenerationLike, OpenCollection
+from outcrop.retrieval import reading
 from outcrop.retrieval.fusion import Fusion, usual
-from outcrop.retrieval.generation import OpenGeneration, pinned
+from outcrop.retrieval.generation import pinned
 from outcrop.retrieval.hits import Hits
-from outcrop.retrieval.many import Batch
 from outcrop.retrieval.map_values import Placed, VectorMap
-from outcrop.retrieval.openings import Openings, StandIn
-from outcrop.retrieval.request import Options, SearchOptions, prepare
+from outcrop.retrieval.request import Options, SearchOptions
 from outcrop.traced import traced
 from outcrop.writes import accepting, streaming
-from outcrop.writes.accepting import Place
 from outcrop.writes.streaming import BulkResult, Stream, WrittenBatch
 
-_log = logging.getLogger("outcrop")
-GenerationLike = GenerationInfo | int | str
 Where = str | Mapping[str, Any] | Filter
 
 
@@ -66,48 +56,23 @@ class Collection:
 
     def __init__(self, folder: CollectionFolder, made: CollectionRecord, shared: Shared, ingredients: Ingredients) -> None:
         self.name = made.name
-        self._folder = folder
-        self._record = made
-        self._shared = shared
-        check_same = partial(record.check_same, folder, made.uuid)
-        self._openings = Openings(folder, shared.live, self._opened_anew, rescue=self._rescue, check_same=check_same)
-        self._queries = QueryLog(folder, shared.config, read_only=shared.read_only, check_same=check_same)
-        self._staged = Stage(
-            folder=folder,
-            uuid=made.uuid,
-            config=shared.config,
-            journal=Journal(folder.journal, keep_open=True),
-            ingredients=ingredients.at(shared.config),  # it may have changed since they were asked for
-            embedding_cache=shared.embedding_cache,
-            openings=self._openings,
-            ingestion=shared.memory.account("ingestion"),
-        )
-        self._answers = answering.Answers()
-        self._upkeep = Upkeep(lambda: maintenance.keep_up(self._stage, self._upkeep))
+        self._open = OpenCollection(folder, made, shared, ingredients)
 
     def __repr__(self) -> str:
         if self.closed:
             return f"Collection({self.name!r}, closed)"
-        active = catalog.active_or_none(self._folder)
+        active = catalog.active_or_none(self._open.folder)
         return f"Collection({self.name!r}, {f'generation {active.number} active' if active else 'no active generation'})"
-
-    @property
-    def _stage(self) -> Stage:
-        """What changes the collection has at hand, with the configuration of now: whoever takes it goes on with that to the end."""
-        staged, config = self._staged, self._shared.config
-        if staged.config is not config:
-            self._staged = staged = msgspec.structs.replace(staged, config=config, ingredients=staged.ingredients.at(config))
-        return staged
 
     @property
     def uuid(self) -> str:
         """Tells this collection from one of the same name that was made after it was dropped."""
-        return self._record.uuid
+        return self._open.record.uuid
 
     @property
     def closed(self) -> bool:
         """Whether the collection has been closed."""
-        return self._openings.closed
+        return self._open.openings.closed
 
     def __enter__(self) -> Self:
         return self
@@ -118,9 +83,9 @@ class Collection:
     def use(self, *, embedder: Embedder | None = None, chunker: Chunker | None = None) -> None:
         """Have the caller's own embedder or chunker used for generations that were built with it, or with one of its name."""
         if embedder is not None:
-            self._stage.ingredients.embedder(embedder)
+            self._open.stage.ingredients.embedder(embedder)
         if chunker is not None:
-            self._stage.ingredients.chunker(chunker)
+            self._open.stage.ingredients.chunker(chunker)
 
     def search(
         self,
@@ -154,7 +119,7 @@ class Collection:
 
         Raises `InvalidQuery`, `InvalidFilter`, `NoActiveGeneration`, `UnknownGeneration`, `EmbedderMismatch`, `EmbeddingFailed`.
         """
-        config = self._shared.live.current
+        config = self._open.shared.live.current
         options = Options(
             k=k,
             offset=offset,
@@ -165,18 +130,7 @@ class Collection:
             per_document=per_document,
             explain=explain,
         )
-        opened = self._pin(generation)
-        try:
-            request = prepare(query, vector, options, opened.manifest.recipe)
-            search = self._shared.cached.search if cache else self._shared.executor.search
-            hits = search(opened, request, self._openings.degraded if generation is None else None)
-            if not hits.cached:
-                self._answers.count(hits.engine, hits.degraded)
-            if log:
-                self._queries.note(request, hits)
-            return hits
-        finally:
-            opened.unpin()
+        return self._open.search(query, vector, options, generation=generation, cache=cache, log=log)
 
     def search_many(
         self,
@@ -193,19 +147,13 @@ class Collection:
         first one runs, all search one generation, and none is answered from the cache. Raises what `search` raises, with the place
         of the query as `query_index`.
         """
-        config = self._shared.config
+        config = self._open.shared.config
         if options.get("candidates") is None:
             options["candidates"] = config.candidates
         if options.get("fusion") is None:
             options["fusion"] = usual(config.fusion, config.vector_weight)
-        with pinned(self._pin(generation)) as opened:
-            batch = Batch(queries, vectors, Options(**options), opened)  # type: ignore[arg-type]  # candidates is set
-            found = batch.run(self._shared.executor, self._openings.degraded if generation is None else None)
-        for request, hits in zip(batch.requests, found, strict=True):
-            self._answers.count(hits.engine, hits.degraded)
-            if log:
-                self._queries.note(request, hits, batch=True)
-        return found
+        asked = Options(**options)  # type: ignore[arg-type]  # candidates is set
+        return self._open.search_many(queries, vectors, asked, generation=generation, log=log)
 
     def upsert(self, documents: Document | Mapping[str, Any] | Iterable[Document] | Iterable[Mapping[str, Any]]) -> WriteResult:
         """Put documents in, or in the place of those with the same ids: all of them or none.
@@ -218,10 +166,10 @@ class Collection:
         `EmbeddingFailed` (nothing was written), and `NotYetVisible` (everything was). All of it is in memory at once: a stream is
         for `upsert_many`.
         """
-        self._check_open(writes=True)
+        self._open.check(writes=True)
         single = isinstance(documents, Document | Mapping)
         source = open_source([documents] if single else documents)  # type: ignore[arg-type]
-        return self._wrote(accepting.upsert(self._place(), source))
+        return self._open.wrote(accepting.upsert(self._open.place(), source))
 
     def upsert_many(
         self,
@@ -244,10 +192,7 @@ class Collection:
         A bad record stops it, and nothing of its batch is written (`on_error="stop"`), or is skipped, counted and told to
         `on_skip`. Raises what `upsert` raises, but `DuplicateDocument`; `InvalidSource`.
         """
-        self._check_open(writes=True)
-        check_on_error(on_error)
-        if batch_documents < 1 or skip < 0:
-            raise InvalidInput(f"upsert_many: batch_documents is {batch_documents} and skip {skip}; use at least 1 and 0")
+        self._open.check(writes=True)
         stream = Stream(
             source=open_source(source),
             batch_documents=batch_documents,
@@ -256,10 +201,10 @@ class Collection:
             on_skip=on_skip,
             on_batch=on_batch,
             progress=progress,
-            ingestion=self._stage.ingestion,
-            wrote=self._wrote,
+            ingestion=self._open.stage.ingestion,
+            wrote=self._open.wrote,
         )
-        return streaming.upsert_many(self._place(), stream)
+        return streaming.upsert_many(self._open.place(), stream)
 
     def delete(self, ids: str | Iterable[str] | None = None, *, where: Where | None = None) -> WriteResult:
         """Take documents out, by their ids or by a filter. An id that is not there counts nothing.
@@ -268,25 +213,25 @@ class Collection:
 
         Raises `InvalidInput` (neither or both given), `InvalidFilter`, `CollectionLocked`, `StorageFailed`, `NotYetVisible`.
         """
-        self._check_open(writes=True)
+        self._open.check(writes=True)
         if (ids is None) == (where is None):
             raise InvalidInput("delete() takes either ids or where=..., found " + ("neither" if ids is None else "both"))
         if ids is not None:
-            return self._wrote(accepting.delete(self._place(), checked_ids(ids, "delete()")))
+            return self._open.wrote(accepting.delete(self._open.place(), checked_ids(ids, "delete()")))
         condition = filters.parse(where)
         if condition is None:
             raise InvalidInput("delete(where=...) takes a filter, found an empty one; to remove everything use drop_collection")
-        return self._wrote(accepting.delete_where(self._place(), condition))
+        return self._open.wrote(accepting.delete_where(self._open.place(), condition))
 
     def update_metadata(self, ids: str | Iterable[str], metadata: Mapping[str, Any]) -> WriteResult:
         """Set metadata of documents: the keys given get these values, other keys stay. Unknown ids count nothing.
 
         Raises `InvalidDocument`, `CollectionLocked`, `StorageFailed`, `NotYetVisible`.
         """
-        self._check_open(writes=True)
+        self._open.check(writes=True)
         wanted = checked_ids(ids, "update_metadata()")
         values = checked_metadata(wanted[0] if wanted else "", metadata)
-        return self._wrote(accepting.update_metadata(self._place(), wanted, values))
+        return self._open.wrote(accepting.update_metadata(self._open.place(), wanted, values))
 
     def build(
         self,
@@ -323,8 +268,7 @@ class Collection:
         Raises `InvalidSource`, `InvalidDocument`, `DuplicateDocument`, `NothingToBuild`, `BuildCancelled`, `CollectionLocked`,
         `GateFailed` (the generation is ready, and not active), `StorageFailed`.
         """
-        self._check_open(writes=True)
-        check_on_error(on_error)
+        self._open.check(writes=True)
         wanted = Wanted(
             source=source,
             embedder=embedder,
@@ -333,7 +277,7 @@ class Collection:
             index=index,
             target_recall=target_recall,
             optimize_for=optimize_for,
-            engine=self._shared.choice.engine if engine is None else engine,
+            engine=self._open.shared.choice.engine if engine is None else engine,
             keep_writes=keep_writes,
             on_error=on_error,
             on_skip=on_skip,
@@ -341,8 +285,8 @@ class Collection:
             resume=resume,
             cancel=cancel,
         )
-        name = building.build_generation(self._stage, self._record, wanted)
-        return self.promote(name.number, gate=gate) if promote else catalog.info(self._folder, name)
+        name = building.build_generation(self._open.stage, self._open.record, wanted)
+        return self.promote(name.number, gate=gate) if promote else catalog.info(self._open.folder, name)
 
     def promote(self, generation: GenerationLike, *, gate: Gate | None = None, force: bool = False) -> GenerationInfo:
         """Put a finished generation live, in one atomic step, with every write made since it was built in it.
@@ -353,12 +297,12 @@ class Collection:
 
         Raises `UnknownGeneration`, `Damaged`, `GateFailed`, `CatchUpFailed`, `CollectionLocked`; nothing is changed then.
         """
-        self._check_open(writes=True)
-        stage = self._stage
+        self._open.check(writes=True)
+        stage = self._open.stage
         promotion.restore_pointer(stage)
-        judge = partial(gating.judge, stage, self._shared.executor, gate, forced=force)
-        change = Change(name=catalog.find(self._folder, generation), kind="promote", forced=force, judge=judge)
-        return promotion.make_active(stage, change) or catalog.info(self._folder, change.name)
+        judge = partial(gating.judge, stage, self._open.shared.executor, gate, forced=force)
+        change = Change(name=catalog.find(self._open.folder, generation), kind="promote", forced=force, judge=judge)
+        return promotion.make_active(stage, change) or catalog.info(self._open.folder, change.name)
 
     @overload
     def rollback(
@@ -380,16 +324,11 @@ class Collection:
         Raises `NothingToRollBack`, `UnknownGeneration`, `Damaged`, `EmbedderGone`, `CatchUpFailed`, `CollectionLocked`, and
         `InvalidConfig` if the generation's chunker is not known here.
         """
-        self._check_open(writes=not dry_run)
-        stage = self._stage
+        self._open.check(writes=not dry_run)
+        stage = self._open.stage
         if dry_run:
-            return promotion.plan(stage, self._rollback_target(to))
-        promotion.restore_pointer(stage)
-        while True:
-            name = self._rollback_target(to)
-            done = promotion.roll_back(stage, name, only_if_previous=to is None, lexically=allow_lexical)
-            if done is not None:  # else somebody else promoted meanwhile
-                return done
+            return promotion.plan(stage, promotion.earlier(stage.folder, to))
+        return promotion.roll_back(stage, to, lexically=allow_lexical)
 
     def compare(self, a: GenerationLike, b: GenerationLike, queries: QueriesLike | None = None, *, k: int = 10) -> Comparison:
         """What would change if generation `b` served instead of `a`: documents, recipes, sizes, and with `queries` (a golden.jsonl,
@@ -398,8 +337,8 @@ class Collection:
         Raises `UnknownGeneration`, `InvalidSource`, `InvalidInput`, and what searching raises.
         """
         asked = None if queries is None else queries_of(queries)
-        with pinned(self._pin(a)) as before, pinned(self._pin(b)) as after:
-            of = partial(gating.side, self._stage, self._shared.executor)
+        with pinned(self._open.pin(a)) as before, pinned(self._open.pin(b)) as after:
+            of = partial(gating.side, self._open.stage, self._open.shared.executor)
             return compare(of(before), of(after), asked, k=k)
 
     def optimize(self) -> OptimizeReport:
@@ -407,17 +346,17 @@ class Collection:
 
         Needed rarely: a process that writes does it in the background. Searches and writes go on meanwhile.
         """
-        self._check_open(writes=True)
-        self._place()
-        return maintenance.optimize(self._stage)
+        self._open.check(writes=True)
+        self._open.place()
+        return maintenance.optimize(self._open.stage)
 
     def gc(self, *, dry_run: bool = False) -> GcReport:
         """Remove generations that are not kept any more and what crashes left behind, and trim the journal. `dry_run` only tells.
 
         Nothing that any process has open is removed. Raises `CollectionLocked`, `StorageFailed`.
         """
-        self._check_open(writes=not dry_run)
-        stage = self._stage
+        self._open.check(writes=not dry_run)
+        stage = self._open.stage
         if not dry_run:
             promotion.restore_pointer(stage)
         return maintenance.collect(stage, dry_run=dry_run)
@@ -430,11 +369,11 @@ class Collection:
         If the active generation is damaged it is quarantined, and the newest healthy one, caught up, serves instead (not in a
         database that is open read-only). Raises `UnknownGeneration`.
         """
-        self._check_open()
-        stage = self._stage
+        self._open.check()
+        stage = self._open.stage
         if generation is not None:
-            return maintenance.verify(stage, [catalog.find(self._folder, generation)], read_only=self._shared.read_only)
-        reports = maintenance.verify(stage, self._folder.names(), read_only=self._shared.read_only)
+            return maintenance.verify(stage, [catalog.find(self._open.folder, generation)], read_only=self._open.shared.read_only)
+        reports = maintenance.verify(stage, self._open.folder.names(), read_only=self._open.shared.read_only)
         return (*reports, maintenance.verify_journal(stage))
 
     def repair(self, generation: GenerationLike | None = None) -> RepairReport:
@@ -443,49 +382,45 @@ class Collection:
         For a generation that the built-in engine holds too, in a mode that uses LanceDB. The built-in index answers meanwhile.
         Raises `NoActiveGeneration`, `UnknownGeneration`, `IllegalState`, `EngineUnavailable`, `CollectionLocked`.
         """
-        self._check_open(writes=True)
-        name = pointer.read(self._folder) if generation is None else catalog.find(self._folder, generation)
+        self._open.check(writes=True)
+        name = pointer.read(self._open.folder) if generation is None else catalog.find(self._open.folder, generation)
         if name is None:
-            raise catalog.none_active(self._folder)
-        return maintenance.repair(self._stage, name)
+            raise catalog.none_active(self._open.folder)
+        return maintenance.repair(self._open.stage, name)
 
     def history(self) -> tuple[HistoryEntry, ...]:
         """Which generation was made active when, by whom, built from what, and what its gate reported; oldest first."""
-        self._check_open()
-        return catalog.history(self._folder)
+        self._open.check()
+        return catalog.history(self._open.folder)
 
     def generations(self) -> list[GenerationInfo]:
         """Every finished generation, oldest first."""
-        self._check_open()
-        return catalog.generations(self._folder)
+        self._open.check()
+        return catalog.generations(self._open.folder)
 
     def damaged(self) -> list[Damage]:
         """The generations whose manifest cannot be read, with the reason; they are in no other list."""
-        self._check_open()
-        return catalog.damaged(self._folder)
+        self._open.check()
+        return catalog.damaged(self._open.folder)
 
     @property
     def active(self) -> GenerationInfo | None:
         """The generation that searches see, or None."""
-        self._check_open()
-        name = pointer.read(self._folder)
-        return None if name is None else catalog.info(self._folder, name)
+        self._open.check()
+        name = pointer.read(self._open.folder)
+        return None if name is None else catalog.info(self._open.folder, name)
 
     def get(self, ids: str | Iterable[str]) -> list[Document]:
         """Documents by id, in the order asked; unknown ids are left out."""
         wanted = checked_ids(ids, "get()")
-        with pinned(self._pin(None)) as opened:
-            return opened.documents.get(wanted, opened.index.snapshot().sequence)
+        with pinned(self._open.pin(None)) as opened:
+            return reading.get(opened, wanted)
 
     def count(self, where: Where | None = None) -> int:
         """How many documents there are, or how many a filter selects. With a filter it reads every document's metadata."""
         condition = filters.parse(where)
-        with pinned(self._pin(None)) as opened:
-            at = opened.index.snapshot().sequence
-            if condition is None:
-                return opened.documents.count(at)
-            with opened.read_at(at):
-                return sum(filters.matches(condition, metadata) for _, _, metadata in opened.documents.metadata(at))
+        with pinned(self._open.pin(None)) as opened:
+            return reading.count(opened, condition)
 
     def scan(self, where: Where | None = None) -> Iterator[Document]:
         """Every document, or those that a filter selects, in the order of writing, as of the beginning of the scan.
@@ -494,38 +429,31 @@ class Collection:
         documents that were replaced or deleted since the scan began, which takes five minutes at least.
         """
         condition = filters.parse(where)
-        with pinned(self._pin(None)) as opened, ExitStack() as reading:
-            at = opened.index.snapshot().sequence
-            reading.enter_context(opened.read_at(at))
-            for document in opened.documents.scan(at):
-                if condition is None or filters.matches(condition, document.metadata):
-                    yield document
+        with pinned(self._open.pin(None)) as opened:
+            yield from reading.scan(opened, condition)
 
     def stats(self) -> Stats:
         """The state of the collection."""
-        self._check_open()
-        return msgspec.structs.replace(standing.stats(self._stage, self._shared, self._answers), query_log=self._queries.stats())
+        self._open.check()
+        return self._open.stats()
 
     def insights(self, days: float = 7.0) -> Insights:
         """What the query log of the last `days` tells: what is slow, frequent, finds nothing, and what to change.
 
         It is empty unless searches are logged (`Config.query_log_share`). Raises `InvalidInput`, `StorageFailed`.
         """
-        self._check_open()
-        self._queries.flush()
-        facts = insights.facts_of(self.stats(), self._shared.config)
-        return insights.read(self._folder.queries, days, facts, logging=self._queries.idle_because)
+        self._open.check()
+        return self._open.insights(days)
 
     def forget_queries(self) -> int:
         """Remove the query log, and say how many bytes it had. Raises `StorageFailed`."""
-        self._check_open(writes=True)
-        self._queries.flush()
-        return insights.forget(self._folder.queries)
+        self._open.check(writes=True)
+        self._open.queries.flush()
+        return insights.forget(self._open.folder.queries)
 
     def reconfigured(self) -> None:
         """Begin what another configuration of the database has begun to want; `Database.reload` calls it."""
-        self._openings.reconfigured()
-        self._queries.reconfigured(self._shared.config)
+        self._open.reconfigured()
 
     def vector_map(
         self, points_max: int = 50_000, *, color: str | None = None, generation: GenerationLike | None = None
@@ -534,8 +462,8 @@ class Collection:
 
         `color` is a metadata field to tell of each point. Raises `IllegalState` without vectors, `InvalidInput`.
         """
-        with pinned(self._pin(generation)) as opened:
-            return self._shared.maps.map(opened, points_max, color)
+        with pinned(self._open.pin(generation)) as opened:
+            return self._open.shared.maps.map(opened, points_max, color)
 
     def place_on_map(
         self,
@@ -547,53 +475,9 @@ class Collection:
         generation: GenerationLike | None = None,
     ) -> Placed:
         """Where a query lies on the map of `vector_map`, and its `k` nearest chunks. Raises what both raise."""
-        with pinned(self._pin(generation)) as opened:
-            return self._shared.maps.place(opened, points_max, query, vector=vector, k=k)
+        with pinned(self._open.pin(generation)) as opened:
+            return self._open.shared.maps.place(opened, points_max, query, vector=vector, k=k)
 
     def close(self) -> None:
         """Release the open generations; searches that are running, and upkeep, end first. Idempotent."""
-        self._upkeep.close()
-        self._openings.close()
-        self._stage.journal.close()
-        self._queries.close()
-
-    def _check_open(self, *, writes: bool = False) -> None:
-        if self.closed:
-            raise Closed(f"collection {self.name!r} is closed", collection=self.name)
-        if writes and self._shared.read_only:
-            raise ReadOnly(f"collection {self.name!r} was opened with read_only=True", collection=self.name)
-        record.check_same(self._folder, self.uuid)
-
-    def _pin(self, generation: GenerationLike | None) -> OpenGeneration:
-        """The generation to search, pinned."""
-        if generation is not None:
-            self._check_open()
-            return self._openings.pin(catalog.find(self._folder, generation))
-        opened = self._openings.pin_active()
-        if opened is None:
-            self._check_open()
-            raise catalog.none_active(self._folder)
-        return opened
-
-    def _opened_anew(self, name: GenerationName) -> OpenGeneration:
-        given = self._stage.ingredients.embedders
-        return OpenGeneration(self._folder, name, self._shared.live, given, read_only=self._shared.read_only)
-
-    def _rescue(self, name: GenerationName, error: Damaged) -> StandIn | None:
-        return quarantine.rescue(self._stage, name, error, read_only=self._shared.read_only)
-
-    def _rollback_target(self, to: GenerationLike | None) -> GenerationName:
-        return promotion.previous(self._folder) if to is None else catalog.find(self._folder, to)
-
-    def _place(self) -> Place:
-        opened = self._openings.pin_active()  # a damaged one is replaced now: under the writer lock it cannot be
-        if opened is not None:
-            opened.unpin()
-        return building.place(self._stage, self._record, self._shared.choice.engine)
-
-    def _wrote(self, result: WriteResult) -> WriteResult:
-        try:
-            maintenance.after_write(self._stage, self._upkeep)
-        except Exception as error:  # noqa: BLE001 - the write is in; what follows it is tried again after the next
-            _log.warning("upkeep: %s", error)
-        return result
+        self._open.close()

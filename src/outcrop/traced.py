@@ -52,7 +52,7 @@ def _traced(method: Callable[..., Any], operation: str) -> Callable[..., Any]:
             return method(self, *args, **options)
         known: dict[str, Value | None] = {
             "db.system.name": "outcrop",
-            "db.namespace": self._folder.path.parent.name,
+            "db.namespace": self._open.folder.path.parent.name,
             "db.collection.name": self.name,
             "db.operation.name": operation,
         }

@@ -339,7 +339,7 @@ def test_large_documents_are_read_again_a_few_at_a_time(db: Database) -> None:
     with outcrop.open(db.path) as other:
         opened = other.collection("large")
         opened.count()
-        documents_read = opened._pin(None)
+        documents_read = opened._open.pin(None)
         try:
             select = documents_read.documents._select
             documents_read.documents._select = lambda condition, values: (

@@ -41,20 +41,20 @@ def written(db: Database, embedder: HashingEmbedder) -> Collection:
     rocks.promote(rocks.build(embedder="hashing:8"))
     for number in range(20):
         rocks.upsert(Document(f"d{number}", "basalt " * 4000))
-    assert rocks._stage.journal.size_bytes() > LIMIT
+    assert rocks._open.stage.journal.size_bytes() > LIMIT
     return rocks
 
 
 def later(rocks: Collection) -> None:
     """Once more, when what failed has rested."""
-    rocks._stage.resting.update(dict.fromkeys(rocks._stage.resting, 0.0))
-    maintenance.keep_up(rocks._stage, rocks._upkeep)
+    rocks._open.stage.resting.update(dict.fromkeys(rocks._open.stage.resting, 0.0))
+    maintenance.keep_up(rocks._open.stage, rocks._open.upkeep)
 
 
 def test_a_generation_that_lags_is_caught_up(db: Database) -> None:
     rocks = written(db, HashingEmbedder(16))
-    maintenance.keep_up(rocks._stage, rocks._upkeep)
-    assert rocks._stage.journal.size_bytes() <= LIMIT
+    maintenance.keep_up(rocks._open.stage, rocks._open.upkeep)
+    assert rocks._open.stage.journal.size_bytes() <= LIMIT
     assert [info.sequence for info in rocks.generations()] == [20, 20]
     assert rocks.rollback().document_count == 21
 
@@ -63,12 +63,12 @@ def test_one_that_cannot_be_caught_up_is_given_up_although_it_is_open_here(db: D
     embedder = Breakable(16)
     rocks = written(db, embedder)
     embedder.broken = True
-    maintenance.keep_up(rocks._stage, rocks._upkeep)
+    maintenance.keep_up(rocks._open.stage, rocks._open.upkeep)
     assert [info.number for info in rocks.generations()] == [1, 2]  # an endpoint may be back after a while
     with caplog.at_level(logging.WARNING, "outcrop"):
         later(rocks)
     assert [info.number for info in rocks.generations()] == [2]
-    assert rocks._stage.journal.size_bytes() <= LIMIT
+    assert rocks._open.stage.journal.size_bytes() <= LIMIT
     assert "the accelerator is gone" in caplog.text
     assert "it is given up" in caplog.text
 
@@ -79,7 +79,7 @@ def test_one_that_another_process_has_open_is_not_removed(db: Database, caplog: 
     with outcrop.open(db.path, config=Config.test()) as other:
         other.collection("rocks").search("granite", mode="lexical", generation=1)
         embedder.broken = True
-        maintenance.keep_up(rocks._stage, rocks._upkeep)
+        maintenance.keep_up(rocks._open.stage, rocks._open.upkeep)
         with caplog.at_level(logging.WARNING, "outcrop"):
             later(rocks)
         assert [info.number for info in rocks.generations()] == [1, 2]
@@ -90,8 +90,8 @@ def test_one_that_was_set_aside_holds_nothing_and_is_kept_for_the_operator(db: D
     rocks = written(db, HashingEmbedder(16))
     (first, _) = rocks.generations()
     (Path(first.path) / "quarantined").write_text("{}")
-    maintenance.keep_up(rocks._stage, rocks._upkeep)
+    maintenance.keep_up(rocks._open.stage, rocks._open.upkeep)
     assert [(info.number, info.status) for info in rocks.generations()] == [(1, "damaged"), (2, "active")]
-    assert rocks._stage.journal.size_bytes() <= LIMIT
+    assert rocks._open.stage.journal.size_bytes() <= LIMIT
     with pytest.raises(WritesMissing):
         rocks.promote(1, gate=ANYTHING)

@@ -68,7 +68,7 @@ def interrupt(kb: Path, source: object, calls: int = 5, **build: object) -> Tell
 
 def contents(rocks: Collection, number: int) -> list[tuple[Document, bytes]]:
     """The documents of a generation with their vectors, in order."""
-    opened = rocks._pin(number)
+    opened = rocks._open.pin(number)
     try:
         found = list(opened.documents.scan())
         stored = opened.documents.stored([one.id for one in found])

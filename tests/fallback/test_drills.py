@@ -290,7 +290,7 @@ def broken_change(self: Tables, *_: object) -> None:
 
 def forget(collection: Collection) -> None:
     """Absorb, and forget what ended as if it were long ago."""
-    with collection._stage.opened(collection._folder.names()[-1]) as (generation, live):
+    with collection._open.stage.opened(collection._open.folder.names()[-1]) as (generation, live):
         for _ in range(2):
             generation.index.absorb(live.applying, keep_seconds=-1.0)
 

@@ -82,7 +82,7 @@ def test_what_another_mode_wrote_and_forgot_is_there_when_production_returns(tmp
     with opened(kb, of(between)) as collection:
         for turn in range(5):
             collection.upsert(rocks(20, f"basalt{turn}", begin=100))
-            with collection._stage.opened(collection._folder.names()[-1]) as (one, live):
+            with collection._open.stage.opened(collection._open.folder.names()[-1]) as (one, live):
                 one.index.absorb(live.applying, keep_seconds=-1.0)
         collection.delete([f"d{n}" for n in range(10)])
     for chosen in (config(), of("mvp_only"), of("lancedb_test"), config()):

@@ -64,7 +64,7 @@ def test_a_database_that_is_open_read_only_answers_and_changes_nothing(rocks: Co
 
 
 def test_where_the_generation_is_gone_too_the_newest_healthy_one_serves(rocks: Collection, tmp_path: Path) -> None:
-    Path(rocks._folder.generation(rocks._folder.names()[1])).rename(tmp_path / "elsewhere")
+    Path(rocks._open.folder.generation(rocks._open.folder.names()[1])).rename(tmp_path / "elsewhere")
     hits = rocks.search("granite")
     assert (hits.generation, len(hits)) == (1, 5)
     assert hits.degraded

@@ -129,7 +129,7 @@ def cut(database: Path) -> None:
         made = db.create_collection("cut", embedder=f"hashing:{DIMENSION}")
         made.upsert(ROCKS[:3])
         aside = made.build()
-        quarantine._mark(made._stage, catalog.find(made._folder, aside), "set aside to be an example")
+        quarantine._mark(made._open.stage, catalog.find(made._open.folder, aside), "set aside to be an example")
         cancel = Event()
 
         def stop(progress: Progress) -> None:

@@ -136,7 +136,7 @@ def test_who_watches_a_collection_outlives_its_folder(client: Client, monkeypatc
     def gone(path: Path, _pattern: str) -> None:
         raise FileNotFoundError(path)
 
-    watched = client.app.state.served.db.collection("rocks")._openings
+    watched = client.app.state.served.db.collection("rocks")._open.openings
     monkeypatch.setattr(Path, "glob", gone)
     assert openings._state(watched)
 

@@ -79,7 +79,7 @@ def test_only_the_days_asked_for_are_looked_at(tmp_path: Path) -> None:
     with opened(tmp_path) as db:
         collection = rocks(db)
         collection.search("slate")
-        collection._queries.flush()
+        collection._open.queries.flush()
         assert collection.insights(days=1e-9).searches == 0
         assert collection.insights(days=1).searches == 1
 

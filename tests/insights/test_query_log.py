@@ -193,7 +193,7 @@ def test_searches_from_asyncio_are_logged(tmp_path: Path) -> None:
 def test_of_a_share_each_line_says_what_it_stands_for(tmp_path: Path) -> None:
     with opened(tmp_path, query_log_share=0.25) as db:
         collection = rocks(db, embedder="none")
-        collection._queries._chance = Random(3)
+        collection._open.queries._chance = Random(3)
         for _ in range(80):
             collection.search("slate")
 

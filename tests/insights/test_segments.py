@@ -174,21 +174,21 @@ def test_when_the_disk_is_full_searches_go_on_and_the_log_says_so(tmp_path: Path
     with opened(tmp_path) as db:
         collection = rocks(db)
         collection.search("slate")
-        collection._queries.flush()
+        collection._open.queries.flush()
         monkeypatch.setattr(segments.os, "write", _refusing([10]))
         assert len(collection.search("granite")) > 0
-        collection._queries.flush()
+        collection._open.queries.flush()
         monkeypatch.undo()
         collection.search("still waiting")
-        collection._queries.flush()
+        collection._open.queries.flush()
         stats = collection.stats().query_log
         assert stats is not None
         assert (stats.logged, stats.lost) == (1, 2)
         assert "No space left" in str(stats.fault)
 
-        collection._queries._writer._resumes_at = 0.0
+        collection._open.queries._writer._resumes_at = 0.0
         collection.search("marble")
-        collection._queries.flush()
+        collection._open.queries.flush()
         again = collection.stats().query_log
         assert again is not None
         assert (again.logged, again.lost, again.fault) == (2, 2, None)
@@ -201,12 +201,12 @@ def test_what_the_thread_cannot_take_is_let_go_and_counted(tmp_path: Path, monke
     monkeypatch.setattr(log, "_WAITING_MAX", 3)
     with opened(tmp_path) as db:
         collection = rocks(db, embedder="none")
-        with collection._queries._writer._lock:
-            collection._queries._writer._thread = sys.modules["threading"].current_thread()  # none is begun, which would wait
+        with collection._open.queries._writer._lock:
+            collection._open.queries._writer._thread = sys.modules["threading"].current_thread()  # none is begun, which would wait
             for _ in range(5):
                 collection.search("slate")
-        collection._queries._writer._thread = None
-        collection._queries.flush()
+        collection._open.queries._writer._thread = None
+        collection._open.queries.flush()
         stats = collection.stats().query_log
         assert stats is not None
         assert (stats.logged, stats.dropped) == (3, 2)
@@ -226,13 +226,13 @@ def test_a_log_goes_with_its_collection_and_not_into_the_next_one(tmp_path: Path
         rocks(db).search("slate")
         beside = other.collection("rocks")
         beside.search("granite")
-        beside._queries.flush()
+        beside._open.queries.flush()
         db.drop_collection("rocks")
         assert not log_of(tmp_path).parent.exists()
 
         rocks(db)
-        beside._queries.note(*_any_search(db))
-        beside._queries.flush()
+        beside._open.queries.note(*_any_search(db))
+        beside._open.queries.flush()
         assert [line.query for line in lines(tmp_path)] == []
 
 
@@ -241,9 +241,9 @@ def _any_search(db: object) -> tuple[object, object]:
     from outcrop.retrieval.request import Options, prepare
 
     collection = db.collection("rocks")  # type: ignore[attr-defined]
-    opened_one = collection._pin(None)
+    opened_one = collection._open.pin(None)
     request = prepare("marble", None, Options(), opened_one.manifest.recipe)
-    hits = collection._shared.executor.search(opened_one, request, None)
+    hits = collection._open.shared.executor.search(opened_one, request, None)
     opened_one.unpin()
     return request, hits
 
@@ -252,7 +252,7 @@ def test_the_log_is_known_to_who_tidies_up(tmp_path: Path) -> None:
     with opened(tmp_path) as db:
         collection = rocks(db)
         collection.search("slate")
-        collection._queries.flush()
+        collection._open.queries.flush()
         report = collection.gc()
         assert [one.kind for one in (*report.kept, *report.removed)] == ["generation"]
         assert all(one.healthy for one in collection.verify())
@@ -262,7 +262,7 @@ def test_the_log_is_known_to_who_tidies_up(tmp_path: Path) -> None:
 def test_a_log_that_was_forgotten_begins_anew(tmp_path: Path) -> None:
     with opened(tmp_path) as db, opened(tmp_path) as other:
         rocks(db).search("slate")
-        db.collection("rocks")._queries.flush()
+        db.collection("rocks")._open.queries.flush()
         assert other.collection("rocks").forget_queries() > 0
         assert other.collection("rocks").forget_queries() == 0
         db.collection("rocks").search("granite")
@@ -289,7 +289,7 @@ def test_a_line_of_impossible_numbers_is_passed_over(tmp_path: Path, spoilt: dic
     with opened(tmp_path) as db:
         collection = rocks(db)
         collection.search("slate")
-        collection._queries.flush()
+        collection._open.queries.flush()
         (file,) = listed(log_of(tmp_path))
         (line,) = raw(tmp_path)
         file.path.write_text(f"{json.dumps(line)}\n{json.dumps(line | spoilt)}\n", encoding="utf-8")
@@ -329,13 +329,13 @@ def test_what_comes_while_a_batch_is_written_waits_for_the_next_one(tmp_path: Pa
         append(self, searches)
         sizes.append(len(searches))
         if len(sizes) < 10:
-            collection._queries._writer._waiting.append(noted("marble"))
+            collection._open.queries._writer._waiting.append(noted("marble"))
 
     with opened(tmp_path) as db:
         collection = rocks(db, embedder="none")
         monkeypatch.setattr(Segments, "append", one_more_meanwhile)
-        collection._queries._writer._waiting.extend([noted("slate"), noted("granite")])
-        collection._queries.flush()
+        collection._open.queries._writer._waiting.extend([noted("slate"), noted("granite")])
+        collection._open.queries.flush()
         assert sizes == [2]
 
 

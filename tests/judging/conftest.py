@@ -101,9 +101,9 @@ def side() -> Iterator[Callable[[Collection, int], Side]]:
     with ExitStack() as held:
 
         def pinned(collection: Collection, number: int) -> Side:
-            opened = collection._pin(number)
+            opened = collection._open.pin(number)
             held.callback(opened.unpin)
             info = next(one for one in collection.generations() if one.number == number)
-            return Side(info=info, documents=opened.documents, search=searcher(collection._shared.executor, opened))
+            return Side(info=info, documents=opened.documents, search=searcher(collection._open.shared.executor, opened))
 
         yield pinned

@@ -46,8 +46,8 @@ def test_searches_follow_the_configured_fusion_and_no_answer_of_another_is_given
 def test_gates_ask_as_searches_do(db: Database, rocks: Collection) -> None:
     write(db, 'mode = "test"\nfusion = "rrf"\nvector_weight = 0.9\n')
     db.reload()
-    with pinned(rocks._pin(None)) as opened:
-        asked = gating.side(rocks._stage, db._shared.executor, opened).search("limestone layers")
+    with pinned(rocks._open.pin(None)) as opened:
+        asked = gating.side(rocks._open.stage, db._shared.executor, opened).search("limestone layers")
 
     expected = rocks.search("limestone layers", fusion=Fusion("rrf", 0.9))
     assert [hit.score for hit in asked] == [hit.score for hit in expected]
@@ -104,20 +104,20 @@ def test_a_writer_waits_as_long_as_is_configured_now(db: Database, rocks: Collec
     db.reload()
     with (
         outcrop.open(db.path) as other,
-        other.collection("rocks")._stage.writing(),
+        other.collection("rocks")._open.stage.writing(),
         pytest.raises(CollectionLocked, match=r"0\.01"),
     ):
         rocks.delete("slate")
 
 
 def test_what_has_begun_goes_on_with_its_configuration(db: Database, rocks: Collection) -> None:
-    stage = rocks._stage
+    stage = rocks._open.stage
     write(db, 'mode = "test"\ncandidates = 50\nlock_timeout_seconds = 0.25\n')
     db.reload()
 
-    assert (stage.config.candidates, rocks._stage.config.candidates) == (100, 50)
-    assert rocks._stage.ingredients.config is rocks._stage.config is db.config
-    assert rocks._stage is rocks._stage
+    assert (stage.config.candidates, rocks._open.stage.config.candidates) == (100, 50)
+    assert rocks._open.stage.ingredients.config is rocks._open.stage.config is db.config
+    assert rocks._open.stage is rocks._open.stage
 
 
 def test_an_embedder_given_before_a_reload_is_known_after_it(db: Database, rocks: Collection) -> None:
@@ -132,10 +132,10 @@ def test_an_embedder_given_before_a_reload_is_known_after_it(db: Database, rocks
             return [1.0, 0.0]
 
     own = Own()
-    rocks._stage.ingredients.embedder(own)  # type: ignore[arg-type]
+    rocks._open.stage.ingredients.embedder(own)  # type: ignore[arg-type]
     write(db, 'mode = "test"\ncandidates = 50\n')
     db.reload()
-    assert rocks._stage.ingredients.embedder("custom:own") is own
+    assert rocks._open.stage.ingredients.embedder("custom:own") is own
 
 
 def test_background_work_begins_and_ends(db: Database, rocks: Collection) -> None:
@@ -171,8 +171,8 @@ def test_a_share_of_searches_is_run_again_from_then_on(db: Database, rocks: Coll
 
 def test_searches_are_logged_from_then_on_as_the_configuration_wants(db: Database, rocks: Collection) -> None:
     def logged() -> list[str | None]:
-        rocks._queries.flush()
-        return [line.query for line in Reading(rocks._folder.queries, 0.0)]
+        rocks._open.queries.flush()
+        return [line.query for line in Reading(rocks._open.folder.queries, 0.0)]
 
     rocks.search("before")
     write(db, 'mode = "test"\nquery_log_share = 1.0\n')
@@ -192,7 +192,7 @@ def test_searches_are_logged_from_then_on_as_the_configuration_wants(db: Databas
     rocks.close()
     write(db, 'mode = "test"\nquery_log_share = 1.0\n')
     db.reload()
-    assert rocks._queries.stats() is None
+    assert rocks._open.queries.stats() is None
 
 
 def test_a_default_of_the_server_yields_to_the_file_and_comes_back(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_new_collections_get_the_embedder_of_now(db: Database) -> None:
 
 
 def test_queries_are_embedded_at_the_endpoint_of_now(db: Database, rocks: Collection) -> None:
-    opened = rocks._openings.pin_active()
+    opened = rocks._open.openings.pin_active()
     assert opened is not None
     opened.unpin()
     before = opened.embedder
@@ -232,7 +232,7 @@ def test_the_breaker_of_an_open_generation_follows(tmp_path: Path) -> None:
     with outcrop.open(tmp_path / "kb", config=Config.production(background=False)) as db:
         rocks = db.create_collection("rocks", embedder="none")
         rocks.upsert(ROCKS)
-        opened = rocks._openings.pin_active()
+        opened = rocks._open.openings.pin_active()
         assert opened is not None
         opened.unpin()
         index = opened.index
@@ -284,7 +284,7 @@ def test_a_collection_that_is_made_while_the_configuration_changes_has_the_new_o
         make(self, made)
 
     monkeypatch.setattr(Database, "_make_folder", reloaded_meanwhile)
-    stage = db.create_collection("rocks", embedder="none")._stage
+    stage = db.create_collection("rocks", embedder="none")._open.stage
     assert stage.config.openai_base_url == stage.ingredients.config.openai_base_url == "https://there.example/v1"
 
 

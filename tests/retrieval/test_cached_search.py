@@ -138,8 +138,8 @@ def requests_that_differ(recipe: outcrop.Recipe) -> dict[str, list[Request]]:
 
 
 def test_a_request_that_differs_in_any_field_is_another_one(stones: Collection) -> None:
-    cached = stones._shared.cached
-    with pinned(stones._pin(None)) as generation:
+    cached = stones._open.shared.cached
+    with pinned(stones._open.pin(None)) as generation:
         differing = requests_that_differ(generation.manifest.recipe)
         assert set(differing) == set(Request.__struct_fields__), "a new field needs a case here"
         for name, requests in differing.items():
@@ -188,9 +188,9 @@ def test_the_default_configuration_caches(folder: Path) -> None:
 
 def test_an_answer_is_kept_for_so_many_seconds(stones: Collection) -> None:
     now = [0.0]
-    shared = stones._shared
+    shared = stones._open.shared
     cached = CachedSearch(shared.executor, shared.memory, seconds=60.0, clock=lambda: now[0])
-    with pinned(stones._pin(None)) as generation:
+    with pinned(stones._open.pin(None)) as generation:
         request = prepare("granite", None, Options(), generation.manifest.recipe)
         found = []
         for now[0] in (0.0, 59.0, 60.0, 61.0):
@@ -329,8 +329,8 @@ class Failing:
 
 
 def test_an_answer_that_is_degraded_is_kept_for_that_degradation_alone(stones: Collection) -> None:
-    cached = stones._shared.cached
-    with pinned(stones._pin(None)) as generation:
+    cached = stones._open.shared.cached
+    with pinned(stones._open.pin(None)) as generation:
         switched: Any = Switched(generation)
         request = prepare("granite", None, Options(), generation.manifest.recipe)
         healthy = generation.index.snapshot()
@@ -345,8 +345,8 @@ def test_an_answer_that_is_degraded_is_kept_for_that_degradation_alone(stones: C
 
 
 def test_what_another_engine_answered_after_a_failure_is_not_kept_for_the_first(stones: Collection) -> None:
-    cached = stones._shared.cached
-    with pinned(stones._pin(None)) as generation:
+    cached = stones._open.shared.cached
+    with pinned(stones._open.pin(None)) as generation:
         switched: Any = Switched(generation)
         request = prepare("granite", None, Options(), generation.manifest.recipe)
         healthy = generation.index.snapshot()

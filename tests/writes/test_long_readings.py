@@ -67,7 +67,7 @@ def test_a_scan_may_last_long_beside_writes_of_its_own_process(rocks: Collection
     read += [one.text for one in scan]
     assert read == [f"gneiss {n}" for n in range(4)]
     rewrite(rocks, later)
-    assert rocks._stage.openings.pin_active().readings == ()
+    assert rocks._open.stage.openings.pin_active().readings == ()
 
 
 def test_so_may_one_beside_another_opening_in_its_process(rocks: Collection, later: Callable[[], None]) -> None:
@@ -110,7 +110,7 @@ def test_a_deleted_document_is_remembered_as_gone(rocks: Collection, later: Call
     rocks.delete("late")
     for _ in range(3):
         rewrite(rocks, later)
-    opened = rocks._stage.openings.pin_active()
+    opened = rocks._open.stage.openings.pin_active()
     put, gone = opened.documents.written_since(since)
     opened.unpin()
     assert sorted(put) == ["d0", "d1", "d2", "d3"]

@@ -75,7 +75,7 @@ def test_an_earlier_generation_that_cannot_embed_is_left_alone_for_a_while(db: D
     Failing.fails, Failing.calls = True, 0
     for number in range(5):
         rocks.upsert(Document(f"b{number}", "basalt"))
-        rocks._upkeep._thread.join(30)  # type: ignore[union-attr]
+        rocks._open.upkeep._thread.join(30)  # type: ignore[union-attr]
     assert Failing.calls == 1
     assert len(rocks.search("basalt", mode="lexical")) == 5
 

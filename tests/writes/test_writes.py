@@ -167,16 +167,16 @@ def test_a_catch_up_that_goes_on_does_not_apply_a_write_before_its_writer(
     rocks: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may have been about to make this generation the active one."""
-    opened = rocks._stage.openings.pin_active()
-    catching_up = Thread(target=catch_up, args=(rocks._stage.journal, rocks._stage.live(opened)))
+    opened = rocks._open.stage.openings.pin_active()
+    catching_up = Thread(target=catch_up, args=(rocks._open.stage.journal, rocks._open.stage.live(opened)))
 
-    def accepted(entries: object, real: Callable[[object], int] = rocks._stage.journal.accept) -> int:
+    def accepted(entries: object, real: Callable[[object], int] = rocks._open.stage.journal.accept) -> int:
         sequence = real(entries)
         catching_up.start()
         catching_up.join(timeout=0.3)  # it waits for the lock
         return sequence
 
-    monkeypatch.setattr(rocks._stage.journal, "accept", accepted)
+    monkeypatch.setattr(rocks._open.stage.journal, "accept", accepted)
     result = rocks.upsert([Document("new", "gabbro"), Document("d1", "gabbro")])
     catching_up.join()
     opened.unpin()

@@ -15,7 +15,6 @@ from outcrop.builds.first import make_first
 from outcrop.builds.ingredients import Mixed, mix
 from outcrop.builds.kept_writes import KeptWrites
 from outcrop.builds.own_documents import OwnDocuments, WithKeptWrites
-from outcrop.builds.plan import OnError
 from outcrop.builds.stage import Stage
 from outcrop.documents import Documents, DocumentsWriter
 from outcrop.embedding import Embedder
@@ -25,7 +24,7 @@ from outcrop.generations import catalog, locks, manifest, pointer
 from outcrop.generations.layout import GenerationName
 from outcrop.generations.record import CollectionRecord
 from outcrop.index_values import IndexKind, IndexSpec, OptimizeFor
-from outcrop.ingest import BadRecord, Chunker, ProgressSink, Source, SourceLike, open_source
+from outcrop.ingest import BadRecord, Chunker, OnError, ProgressSink, Source, SourceLike, check_on_error, open_source
 from outcrop.model import Recipe
 from outcrop.retrieval.generation import OpenGeneration, pinned
 from outcrop.writes.accepting import Live, Place, apply_pending
@@ -53,6 +52,9 @@ class Wanted(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     progress: ProgressSink | None
     resume: bool
     cancel: Event | None
+
+    def __post_init__(self) -> None:
+        check_on_error(self.on_error)
 
 
 def build_generation(stage: Stage, record: CollectionRecord, wanted: Wanted) -> GenerationName:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from typing import Literal
 
 import msgspec
 
@@ -15,20 +14,11 @@ from outcrop.builds.kept_writes import KeptWrites
 from outcrop.builds.unfinished import Left
 from outcrop.config import Config
 from outcrop.embedding import Embedder
-from outcrop.errors import InvalidConfig
 from outcrop.generations.journal import Journal
 from outcrop.generations.layout import CollectionFolder, GenerationName
-from outcrop.ingest import BadRecord, Chunker, Meter, ProgressSink, Source
+from outcrop.ingest import BadRecord, Chunker, Meter, OnError, ProgressSink, Source
 from outcrop.memory import Account
 from outcrop.model import Recipe
-
-OnError = Literal["stop", "skip"]
-
-
-def check_on_error(on_error: str) -> None:
-    """Raises `InvalidConfig` for another word than the two."""
-    if on_error not in ("stop", "skip"):
-        raise InvalidConfig(f"on_error is {on_error!r}; use 'stop' or 'skip'", key="on_error")
 
 
 class BuildPlan(msgspec.Struct, frozen=True, eq=False):

@@ -103,15 +103,16 @@ def make_active(stage: Stage, change: Change) -> GenerationInfo | None:
     return catalog.info(stage.folder, change.name)
 
 
-def roll_back(stage: Stage, name: GenerationName, *, only_if_previous: bool, lexically: bool) -> GenerationInfo | None:
-    """Make an earlier generation active again. With `only_if_previous`, None if it is no longer the one to go back to.
+def roll_back(stage: Stage, to: GenerationInfo | int | str | None, *, lexically: bool) -> GenerationInfo:
+    """Make an earlier generation active again: `to`, or the one that the active one was promoted from when it is done.
 
-    Raises what `make_active` raises, and `EmbedderGone` unless `lexically`.
+    Raises what `make_active` raises, `NothingToRollBack`, and `EmbedderGone` unless `lexically`.
     """
-    if not lexically:
-        refuse_lexical(plan(stage, name))
-    wanted: Callable[[], bool] = (lambda: previous(stage.folder) == name) if only_if_previous else (lambda: True)
-    return make_active(stage, Change(name=name, kind="rollback", lexically=lexically, still_wanted=wanted))
+    restore_pointer(stage)
+    while True:
+        done = _rolled_back(stage, earlier(stage.folder, to), only_if_previous=to is None, lexically=lexically)
+        if done is not None:  # else somebody else promoted meanwhile
+            return done
 
 
 def plan(stage: Stage, name: GenerationName, kind: Kind = "rollback") -> RollbackPlan:
@@ -153,6 +154,11 @@ def refuse_lexical(found: RollbackPlan) -> None:
     )
 
 
+def earlier(folder: CollectionFolder, to: GenerationInfo | int | str | None) -> GenerationName:
+    """The generation to roll back to: the one named by `to`, or else the previous one. Raises `UnknownGeneration` besides."""
+    return previous(folder) if to is None else catalog.find(folder, to)
+
+
 def previous(folder: CollectionFolder) -> GenerationName:
     """The generation that the active one was promoted from. Raises `NothingToRollBack`."""
     active = pointer.read(folder)
@@ -187,6 +193,14 @@ def swap(stage: Stage, name: GenerationName, intent: int, report: str | None = N
                 stage.journal.withdraw(intent)
         raise
     stage.journal.finish(intent)
+
+
+def _rolled_back(stage: Stage, name: GenerationName, *, only_if_previous: bool, lexically: bool) -> GenerationInfo | None:
+    """With `only_if_previous`, None if it is no longer the one to go back to."""
+    if not lexically:
+        refuse_lexical(plan(stage, name))
+    wanted: Callable[[], bool] = (lambda: previous(stage.folder) == name) if only_if_previous else (lambda: True)
+    return make_active(stage, Change(name=name, kind="rollback", lexically=lexically, still_wanted=wanted))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from outcrop.ingest.fingerprint import fingerprint
 from outcrop.ingest.jsonl import lines_of
 from outcrop.ingest.pipeline import staged
 from outcrop.ingest.progress import Meter, Progress, ProgressSink, StageShare
-from outcrop.ingest.records import RECORD_BYTES_MAX, BadRecord, Record, Source
+from outcrop.ingest.records import RECORD_BYTES_MAX, BadRecord, OnError, Record, Source, check_on_error
 from outcrop.ingest.sources import SourceLike, open_source
 from outcrop.ingest.stage_clock import StageClock
 from outcrop.ingest.weighing import Bound
@@ -16,6 +16,7 @@ __all__ = [
     "Bound",
     "Chunker",
     "Meter",
+    "OnError",
     "Piece",
     "Progress",
     "ProgressSink",
@@ -24,6 +25,7 @@ __all__ = [
     "SourceLike",
     "StageClock",
     "StageShare",
+    "check_on_error",
     "fingerprint",
     "lines_of",
     "open_source",

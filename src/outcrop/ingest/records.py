@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias, get_args
 
 import msgspec
 
-from outcrop.errors import InvalidInput, InvalidSource, OutcropError
+from outcrop.errors import InvalidConfig, InvalidInput, InvalidSource, OutcropError
 from outcrop.model import Document
+
+#: What is done about a bad record.
+OnError: TypeAlias = Literal["stop", "skip"]
 
 RECORD_BYTES_MAX = 64 * 1024 * 1024
 """The longest record (a line, a CSV row, a file of a folder) that is read, in bytes after decompression: 64 MiB. It bounds
@@ -34,6 +37,12 @@ class BadRecord(msgspec.Struct, frozen=True, eq=False):
     origin: str
     error: OutcropError
     position_bytes: int | None = None
+
+
+def check_on_error(on_error: str) -> None:
+    """Raise `InvalidConfig` unless it says what is to be done about a bad record."""
+    if on_error not in get_args(OnError):
+        raise InvalidConfig(f"on_error is {on_error!r}; use 'stop' or 'skip'", key="on_error")
 
 
 class Source(Protocol):

@@ -6,13 +6,12 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from operator import attrgetter
-from typing import Literal
 
 import msgspec
 
-from outcrop.errors import NotYetVisible
+from outcrop.errors import InvalidInput, NotYetVisible
 from outcrop.freed_memory import Holes
-from outcrop.ingest import BadRecord, Bound, Meter, ProgressSink, Source, StageClock, staged
+from outcrop.ingest import BadRecord, Bound, Meter, OnError, ProgressSink, Source, StageClock, check_on_error, staged
 from outcrop.memory import Account
 from outcrop.model import WriteResult
 from outcrop.writes import accepting
@@ -60,12 +59,18 @@ class Stream(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     source: Source
     batch_documents: int
     skip: int
-    on_error: Literal["stop", "skip"]
+    on_error: OnError
     on_skip: Callable[[BadRecord], None] | None
     on_batch: Callable[[WrittenBatch], None] | None
     progress: ProgressSink | None
     ingestion: Account
     wrote: Callable[[WriteResult], object]
+
+    def __post_init__(self) -> None:
+        check_on_error(self.on_error)
+        if self.batch_documents < 1 or self.skip < 0:
+            found = f"batch_documents is {self.batch_documents} and skip {self.skip}"
+            raise InvalidInput(f"upsert_many: {found}; use at least 1 and 0")
 
 
 def upsert_many(place: Place, stream: Stream) -> BulkResult:
