@@ -245,6 +245,51 @@ def test_only_the_head_of_a_stream_may_be_asked_for(client: Client) -> None:
     assert (answered.status_code, answered.text) == (200, "")
 
 
+def test_what_a_build_may_name_is_told(client: Client) -> None:
+    found = client.get("/v1/collections/rocks/build-choices").json()
+
+    assert {one["name"]: one["available"] for one in found["embedders"]}.items() >= {("none", True), ("hashing", True)}
+    assert found["chunkers"] == ["auto", "tokens", "markdown", "none"]
+    assert found["analyzers"][:2] == ["english", "simple"]
+    engines = {one["name"]: one for one in found["engines"]}
+    assert engines.keys() == {"builtin", "lancedb", "lancedb+builtin"}
+    assert (engines["builtin"]["available"], engines["builtin"]["usual"]) == (True, True)
+    assert "hnsw" in engines["builtin"]["index_kinds"]
+    assert "ivf_sq" not in engines["builtin"]["index_kinds"]
+    assert engines["lancedb"]["reason"] == "mode mvp_only never loads LanceDB"
+    assert found["sources"] is None
+    assert client.get("/v1/collections/none/build-choices").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"embedder": "minlim"}, "embedder"),
+        ({"embedder": "openai:x?dimensions=no"}, "embedder"),
+        ({"chunker": "tokens:0"}, "chunker"),
+        ({"analyzer": "klingon"}, "analyzer"),
+        ({"index": "ivf_sq"}, "index"),
+        ({"index": "tree"}, "index"),
+        ({"engine": "lancedb"}, "engine"),
+        ({"engine": "oracle"}, "engine"),
+        ({"target_recall": 2}, "target_recall"),
+        ({"source": "corpus.jsonl"}, "source"),
+        ({"gate": {"documents_min": 3}}, "promote"),
+        ({"promote": True, "gate": {"ndcg_drop": 3}}, "ndcg_drop"),
+        ({"promote": True, "gate": {"overlap_min": 0.5}}, "overlap_min"),
+        ({"promote": True, "gate": {"overlap_min": 0.5, "queries": ["", "slate"]}}, "queries"),
+        ({"promote": True, "gate": {"overlap_min": 0.5, "queries": [{"query": "a", "relevant": {"x": "y"}}]}}, "queries"),
+        ({"promote": True, "gate": {"overlap_min": 0.5, "queries": ["slate"] * 1001}}, "queries"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_with_the_field_it_is_about(client: Client, options: dict[str, Any], key: str) -> None:
+    refused = client.post(_BUILDS, json=options)
+
+    assert refused.status_code in (400, 404, 503)
+    assert refused.json()["key"] == key, refused.text
+    assert client.get(_BUILDS).json() == {"builds": []}
+
+
 @pytest.fixture
 def noted(folder: Path) -> Iterator[BuildsFolder]:
     """A folder of builds without any."""

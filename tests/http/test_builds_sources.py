@@ -14,6 +14,7 @@ import outcrop
 from outcrop import Config
 from outcrop.surfaces.http.app import application
 from outcrop.surfaces.http.builds import sources, states
+from outcrop.surfaces.keys import Keys
 from tests.http.conftest import Client
 
 _BUILDS = "/v1/collections/rocks/builds"
@@ -119,6 +120,19 @@ def test_nothing_else_is_and_whether_it_is_there_is_not_told(allowing: Client, t
     assert refused.status_code == 400
     assert refused.json()["detail"] == f"there is no source {source!r:.200} in the folders that this server may read"
     assert allowing.get(_BUILDS).json() == {"builds": []}
+
+
+def test_what_lies_in_them_is_offered_to_admins(allowing: Client, data: Path, folder: Path) -> None:
+    (data / ".hidden.jsonl").touch()
+    (data / "notes.exe").touch()
+    choices = "/v1/collections/rocks/build-choices"
+
+    found = allowing.get(choices)
+    assert found.json()["sources"] == ["bad.jsonl", "deep", "four.jsonl", "here.jsonl", "mixed", "one.jsonl", "texts"]
+    assert str(data) not in found.text
+    for scope, status in (("write", 403), ("admin", 200)):
+        headers = {"authorization": f"Bearer {Keys(folder).create(scope, scope)}"}  # type: ignore[arg-type]
+        assert allowing.get(choices, headers=headers).status_code == status
 
 
 def test_where_the_folders_are_is_not_told(allowing: Client, data: Path) -> None:

@@ -36,6 +36,20 @@ class Choice(msgspec.Struct, frozen=True):
     running: Running
 
 
+class EngineFacts(msgspec.Struct, frozen=True):
+    """An engine that a build may name: whether it works here and, if not, why and what to do; which vector indexes it has.
+
+    `usual`: it is the one that a build gets which names none.
+    """
+
+    name: str
+    available: bool
+    reason: str | None
+    remedy: str | None
+    index_kinds: tuple[str, ...]
+    usual: bool
+
+
 def choose(config: Config) -> Choice:
     """The engine for a configuration. Falls back to the built-in one where the configuration allows it, and says so.
 
@@ -163,13 +177,32 @@ def check_name(name: str, config: Config) -> None:
 
 def check_recipe(recipe: Recipe, config: Config) -> None:
     """Raise `InvalidConfig` if the recipe's engine has no such vector index."""
-    kind, kinds = recipe.index.kind, engine(recipe.engine, config).capabilities.index_kinds
+    check_index(recipe.engine, recipe.index.kind, config)
+
+
+def check_index(name: str, kind: str, config: Config) -> None:
+    """Raise `InvalidConfig` if the engine of this name has no such vector index."""
+    kinds = engine(name, config).capabilities.index_kinds
     if kind != "auto" and kind not in kinds:
         raise InvalidConfig(
-            f"the engine {recipe.engine!r} has no vector index {kind!r}; it has {', '.join(kinds)}, and 'auto' chooses one. Give"
+            f"the engine {name!r} has no vector index {kind!r}; it has {', '.join(kinds)}, and 'auto' chooses one. Give"
             " build() another index",
             key="index",
         )
+
+
+def facts(config: Config) -> tuple[EngineFacts, ...]:
+    """The engines that a build may name. Where nobody has asked yet, LanceDB is tried out, which takes a second or two."""
+    usual = BUILTIN if not config.use_lancedb else BOTH if config.fallback_to_mvp else LANCEDB
+    found = {BUILTIN: availability(BUILTIN, config), LANCEDB: availability(LANCEDB, config)}
+    unused = Availability(available=False, reason=f"mode {config.mode} does not use LanceDB", remedy="use mode production")
+    found[BOTH] = found[BUILTIN] if config.use_lancedb else unused
+    kinds = {BUILTIN: _builtin(config).capabilities.index_kinds, LANCEDB: _lancedb(config).capabilities.index_kinds}
+    alone = not found[LANCEDB].available
+    kinds[BOTH] = tuple(kind for kind in kinds[BUILTIN] if alone or kind in kinds[LANCEDB])
+    return tuple(
+        EngineFacts(name, one.available, one.reason, one.remedy, kinds[name], usual=name == usual) for name, one in found.items()
+    )
 
 
 def names() -> tuple[str, ...]:

@@ -187,6 +187,8 @@ _CHUNKERS: dict[str, type[ByTokens | ByHeadings | Automatic]] = {
     "markdown": ByHeadings,
     "none": Automatic,
 }
+CHUNKERS: tuple[str, ...] = tuple(_CHUNKERS)
+"""Every name that `resolve_chunker` knows, the default first."""
 _SPEC = re.compile(r"(?P<name>[a-z]+)(?::(?P<size>[0-9]{1,9})(?:/(?P<overlap>[0-9]{1,9}))?)?")
 _FORMS = "'auto', 'tokens', 'markdown', each also as 'tokens:256' or 'tokens:256/32' (size/overlap), and 'none'"
 _STRUCTURED = ("markdown", "html")

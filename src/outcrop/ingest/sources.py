@@ -86,6 +86,19 @@ def open_source(source: SourceLike) -> Source:
     return Items(source, len(source) if isinstance(source, Sized) else None)
 
 
+def is_source_name(name: str) -> bool:
+    """Whether a file of this name is read: by its extension.
+
+    >>> is_source_name("a.jsonl.gz"), is_source_name("a.parquet"), is_source_name("a.md.gz"), is_source_name("a.exe")
+    (True, True, False, False)
+    """
+    try:
+        _opener(Path(name))
+    except InvalidSource:
+        return False
+    return True
+
+
 def _open_stream(stream: Any) -> Source:
     """JSON lines from a file object: told from one of text by what it reads."""
     if isinstance(stream, io.TextIOBase):

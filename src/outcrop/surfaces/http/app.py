@@ -24,6 +24,7 @@ from outcrop.errors import OutcropError, UnknownCollection
 from outcrop.surfaces.http import collections, dashboard, documents, health, maps, problems, queries, searching
 from outcrop.surfaces.http.access import guard, is_limited
 from outcrop.surfaces.http.border import border, request_id
+from outcrop.surfaces.http.builds import choices
 from outcrop.surfaces.http.builds import routes as builds
 from outcrop.surfaces.http.builds.running import Builds
 from outcrop.surfaces.http.configuring import Configuration, State
@@ -40,6 +41,7 @@ _ROUTES = (
     *searching.ROUTES,
     *documents.ROUTES,
     *builds.ROUTES,
+    *choices.ROUTES,
     *queries.ROUTES,
     *maps.ROUTES,
     *dashboard.ROUTES,

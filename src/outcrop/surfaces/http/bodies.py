@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,6 +13,7 @@ from litestar.exceptions import InternalServerException
 
 from outcrop import Fusion, Gate
 from outcrop.config import ServerLimits
+from outcrop.errors import InvalidSource, MissingExtra
 from outcrop.index_values import IndexKind, OptimizeFor
 from outcrop.judging.gate import VANISHED_SHARE_MAX
 from outcrop.model import SearchMode
@@ -26,6 +28,7 @@ _IDS_MAX = 100_000
 _COMPARED_MAX = 100
 _TOO_LARGE = "the body is larger than {} bytes; send documents as application/x-ndjson, which may be of any length"
 _JSON = "application/json"
+_AT = re.compile(r" - at `\$\.(?:gate\.)?(\w+)[^`]*`$")
 _DIGITS_MAX = 18  # of a length; Python converts no number of thousands of digits
 _Body = TypeVar("_Body")
 
@@ -164,9 +167,13 @@ class GateBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_de
     latency_p95_ratio_max: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
     def gate(self) -> Gate:
-        """The gate. Raises what `Gate` raises."""
+        """The gate. Raises what `Gate` raises, with the field as `key`."""
         given: dict[str, Any] = msgspec.to_builtins(self)
-        return Gate(**given)
+        try:
+            return Gate(**given)
+        except (InvalidSource, MissingExtra) as error:
+            error.values.setdefault("key", "queries" if isinstance(error, InvalidSource) else "ndcg_drop")
+            raise
 
 
 class PromoteBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -247,7 +254,7 @@ async def read(request: Request[Any, Any, Any], kind: type[_Body], *, empty: _Bo
     try:
         return within(served(request).limits, msgspec.json.decode(content, type=kind))
     except msgspec.ValidationError as error:
-        raise BadRequest(f"the body does not fit: {error}") from error
+        raise BadRequest(f"the body does not fit: {error}", key=_field_of(error)) from error
     except RecursionError as error:
         raise BadRequest("the body is nested too deep") from error
     except (msgspec.DecodeError, UnicodeError) as error:
@@ -262,7 +269,13 @@ def in_query(request: Request[Any, Any, Any], kind: type[_Body]) -> _Body:
             values["gate"] = msgspec.json.decode(values["gate"])
         return msgspec.convert(values, kind, strict=False)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise BadRequest(f"the options in the address do not fit: {error}") from error
+        raise BadRequest(f"the options in the address do not fit: {error}", key=_field_of(error)) from error
+
+
+def _field_of(error: Exception) -> str | None:
+    """The field of the body, or of the gate in it, that a fault is in. msgspec says: "... - at `$.gate.queries[0].query`"."""
+    found = _AT.search(str(error))
+    return None if found is None else found[1]
 
 
 def kind_of(request: Request[Any, Any, Any]) -> str:
@@ -279,7 +292,7 @@ def within(limits: ServerLimits, body: _Body) -> _Body:
         value = getattr(body, field, None)
         most = getattr(limits, limit)
         if value is not None and (found := measure(value)) > most:
-            raise BadRequest(f"{field} is {found}{what}; this server takes at most {most} (server.{limit})")
+            raise BadRequest(f"{field} is {found}{what}; this server takes at most {most} (server.{limit})", key=field)
     gate = getattr(body, "gate", None)
     if isinstance(gate, GateBody):
         within(limits, gate)

@@ -41,7 +41,11 @@ class AnswerTooLarge(Exception):
 
 
 class BadRequest(Exception):
-    """A request cannot be understood."""
+    """A request cannot be understood. `key` is the field of the body that it is about, where it is about one."""
+
+    def __init__(self, message: str, *, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class Unauthenticated(Exception):
@@ -172,6 +176,8 @@ def body_of(error: BaseException, request_id: str, *, folder: str) -> bytes:
         return body(row, f"{row.title}. The server's log tells more, under this request's id.", request_id)
     values = error.values if isinstance(error, errors.OutcropError) else {}
     told = {name: _without(values[name], folder) for name in _TOLD if isinstance(values.get(name), str | int | tuple | list)}
+    if isinstance(error, BadRequest) and error.key is not None:
+        told["key"] = error.key
     if isinstance(error, BuildRunning):
         told["build"] = error.build
     if isinstance(error, errors.GateFailed):

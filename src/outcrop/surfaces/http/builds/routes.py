@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,7 +16,8 @@ from litestar.response import Stream
 from outcrop import Database, files, spans
 from outcrop.analysis import analyzer as named_analyzer
 from outcrop.builds.ingredients import Ingredients
-from outcrop.errors import NothingToBuild
+from outcrop.engines import registry
+from outcrop.errors import NothingToBuild, OutcropError
 from outcrop.surfaces.http import replies
 from outcrop.surfaces.http.access import ADMIN, READ, check_again
 from outcrop.surfaces.http.bodies import BuildBody, in_query, kind_of, read
@@ -75,7 +77,7 @@ async def start_build(request: Request[Any, Any, Any], name: FromPath[str]) -> R
     is_upload = kind_of(request) in NDJSON
     body = in_query(request, BuildBody) if is_upload else await read(request, BuildBody, empty=BuildBody())
     if is_upload and body.source is not None:
-        raise BadRequest("either a source is named or documents are sent, not both")
+        raise BadRequest("either a source is named or documents are sent, not both", key="source")
     asked = await door.database(lambda db: _checked(door, db, Asked(name, body, is_upload)), bounded=False)
     return await _accepted(door, name, _begun(request, asked))
 
@@ -176,29 +178,55 @@ async def _on_thread(door: Served, call: Callable[[], _T]) -> _T:
 def _checked(door: Served, db: Database, asked: Asked) -> Asked:
     """With the file of the server's that is to be read, if one is. What cannot be built is refused, before anything is begun.
 
-    Raises `ReadOnly`, `UnknownCollection`, `InvalidInput`, `UnknownEmbedder`, `NothingToBuild`, `BadRequest`.
+    Raises `ReadOnly`, `UnknownCollection`, `InvalidInput`, `UnknownEmbedder`, `EngineUnavailable`, `NothingToBuild`, `BadRequest`.
     """
     name, body = asked.name, asked.body
     door.builds.check(db, name)
-    collection, ingredients = db.collection(name), Ingredients(db.config)
-    if body.embedder is not None:
-        ingredients.embedder(body.embedder)
-    if body.chunker is not None:
-        ingredients.chunker(body.chunker)
-    if body.analyzer is not None:
-        named_analyzer(body.analyzer)
+    collection = db.collection(name)
+    _check_recipe(db, body)
     if body.gate is not None:
         if not body.promote:
-            raise BadRequest("a gate decides about a promotion: ask for promote too, or give the gate to the promotion")
+            raise BadRequest(
+                "a gate decides about a promotion: ask for promote too, or give the gate to the promotion", key="promote"
+            )
         body.gate.gate()
     if body.source is not None:
-        return msgspec.structs.replace(asked, path=str(sources.allowed(door.builds.source_folders, body.source)))
+        with _about("source"):
+            return msgspec.structs.replace(asked, path=str(sources.allowed(door.builds.source_folders, body.source)))
     if not asked.is_upload and collection.active is None:
         raise NothingToBuild(
             f"collection {name!r} has no active generation whose documents could be built anew: send documents, or name a source",
             collection=name,
         )
     return asked
+
+
+def _check_recipe(db: Database, body: BuildBody) -> None:
+    """Whether what is named is there and works here. Errors have the field as `key`."""
+    ingredients = Ingredients(db.config)
+    if body.embedder is not None:
+        with _about("embedder"):
+            ingredients.embedder(body.embedder)
+    if body.chunker is not None:
+        ingredients.chunker(body.chunker)
+    if body.analyzer is not None:
+        with _about("analyzer"):
+            named_analyzer(body.analyzer)
+    if body.engine is not None:
+        with _about("engine"):
+            registry.check_name(body.engine, db.config)
+    if body.index is not None:
+        registry.check_index(registry.choose(db.config).engine if body.engine is None else body.engine, body.index, db.config)
+
+
+@contextmanager
+def _about(field: str) -> Iterator[None]:
+    """In the block, errors say that they are about this field of the body."""
+    try:
+        yield
+    except OutcropError as error:
+        error.values.setdefault("key", field)
+        raise
 
 
 def _started(door: Served, begun: Begun, asked: Asked, *, about: str, follows: dict[str, str]) -> Build:

@@ -9,6 +9,9 @@ from pathlib import Path
 from outcrop.errors import InvalidInput, InvalidSource
 from outcrop.ingest import open_source
 from outcrop.ingest.folder import Folder, files_of
+from outcrop.ingest.sources import is_source_name
+
+LISTED_MAX = 200
 
 
 def allowed(folders: Sequence[Path], given: str) -> Path:
@@ -26,6 +29,31 @@ def allowed(folders: Sequence[Path], given: str) -> Path:
         if found is not None:
             return found
     raise _unknown(given)
+
+
+def listed(folders: Sequence[Path]) -> tuple[str, ...]:
+    """What lies in the folders themselves: files that are read, and folders. Nothing hidden, and no link that leads out.
+
+    A choice to begin with, by name, `LISTED_MAX` at most; what lies deeper may be named all the same.
+    """
+    found: set[str] = set()
+    for folder in folders:
+        root = Path(os.path.realpath(folder))
+        try:
+            with os.scandir(root) as entries:
+                found.update(entry.name for entry in entries if _is_choice(entry, root))
+        except OSError:  # it is named and not there, or not to be read: there is nothing to choose in it
+            continue
+    return tuple(sorted(found)[:LISTED_MAX])
+
+
+def _is_choice(entry: os.DirEntry[str], root: Path) -> bool:
+    try:
+        if entry.name.startswith(".") or (entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(root)):
+            return False
+        return entry.is_dir() or (entry.is_file() and is_source_name(entry.name))
+    except OSError:  # a loop of links
+        return False
 
 
 def _below(root: Path, named: Path, given: str) -> Path | None:
