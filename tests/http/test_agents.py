@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,10 @@ import httpx
 import httpx2
 import pytest
 
+import outcrop
+from outcrop import Config
+from outcrop.surfaces.http import agents
+from outcrop.surfaces.http.app import application
 from outcrop.surfaces.keys import Keys
 from tests.http.conftest import Client
 
@@ -19,6 +26,8 @@ pytest.importorskip("mcp", reason="the extra 'mcp' is not installed")
 import mcp
 from mcp.client.streamable_http import streamable_http_client
 
+_LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+_ACCEPTED = {"accept": "application/json, text/event-stream", "host": "localhost"}
 _READING = ["search", "get_document", "list_collections", "collection_stats"]
 _SAND = {"collection": "rocks", "documents": [{"id": "sand", "text": "Sand."}]}
 
@@ -103,13 +112,107 @@ def test_an_agent_writes_only_where_the_server_and_its_key_let_it(server: Callab
 
 
 def test_without_a_key_an_agent_is_refused_as_everybody_is(client: Client, folder: Path) -> None:
-    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-    accepted = {"accept": "application/json, text/event-stream"}
-    assert client.post("/mcp", json=message, headers={**accepted, "host": "localhost"}).status_code == 200
+    assert client.post("/mcp", json=_LIST, headers=_ACCEPTED).status_code == 200
     Keys(folder).create("website", "read")
 
-    refused = client.post("/mcp", json=message, headers=accepted)
+    refused = client.post("/mcp", json=_LIST, headers=_ACCEPTED)
 
     assert refused.status_code == 401
     assert refused.headers["content-type"] == "application/problem+json"
     assert refused.headers["www-authenticate"] == "Bearer"
+
+
+class Loading:
+    """Stands in for the loading of the library: it waits for `go_on`, and counts how often it was wanted."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.go_on, self.times = threading.Event(), threading.Event(), 0
+        self._library = agents._library
+        monkeypatch.setattr(agents, "_library", self._load)
+
+    def _load(self) -> Any:
+        self.times += 1
+        self.begun.set()
+        assert self.go_on.wait(60)
+        return self._library()
+
+
+def _with_client(folder: Path, use: Callable[[httpx.AsyncClient, Callable[[], Any]], Any]) -> Any:
+    """What `use` gives, with a client of the application, and with what makes the application begin to end."""
+    app = application(lambda: outcrop.open(folder, config=Config.mvp_only(background=False)))
+    told = asyncio.Event()
+
+    async def end() -> None:
+        told.set()
+        await app.state.agents._ended.wait()
+
+    async def main() -> Any:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost", headers=_ACCEPTED) as client:
+            async with app.lifespan():
+                using, ending = asyncio.create_task(use(client, end)), asyncio.create_task(told.wait())
+                await asyncio.wait([using, ending], return_when=asyncio.FIRST_COMPLETED)
+                ending.cancel()
+            return await using
+
+    return asyncio.run(main())
+
+
+def test_the_library_is_loaded_once_by_the_first_agents_while_others_are_answered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading = Loading(monkeypatch)
+
+    async def use(client: httpx.AsyncClient, _end: Callable[[], Any]) -> None:
+        assert (await client.get("/livez")).status_code == 200
+        assert loading.times == 0
+        asked = [asyncio.create_task(client.post("/mcp", json=_LIST)) for _ in range(8)]
+        await asyncio.to_thread(loading.begun.wait)
+        gone = asked.pop()
+        gone.cancel()
+        assert (await client.get("/livez")).status_code == 200
+        assert not any(one.done() for one in asked)
+        loading.go_on.set()
+        answers = [one.json()["result"]["tools"] for one in await asyncio.gather(*asked)]
+        assert [[tool["name"] for tool in tools] for tools in answers] == [_READING] * 7
+
+    _with_client(folder, use)
+    assert loading.times == 1
+
+
+def test_a_server_that_ends_while_the_library_is_loaded_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loading = Loading(monkeypatch)
+
+    async def use(client: httpx.AsyncClient, end: Callable[[], Any]) -> httpx.Response:
+        asked = asyncio.create_task(client.post("/mcp", json=_LIST))
+        await asyncio.to_thread(loading.begun.wait)
+        await end()
+        loading.go_on.set()
+        return await asked
+
+    answer = _with_client(folder, use)
+    assert (answer.status_code, answer.json()["type"]) == (503, "/v1/problems#closing")
+
+
+def test_a_library_that_does_not_fit_is_a_problem_of_agents_alone(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mcp.server.streamable_http_manager", None)
+
+    for _ in range(2):
+        refused = client.post("/mcp", json=_LIST, headers=_ACCEPTED)
+        assert (refused.status_code, refused.json()["type"]) == (501, "/v1/problems#missing-extra")
+        assert refused.json()["remedy"] == "pip install 'outcrop[mcp]'"
+    assert client.get("/v1/collections/rocks/search?q=slate", headers={"host": "localhost"}).status_code == 200
+
+
+def test_a_server_that_no_agent_asks_does_not_load_the_library(folder: Path) -> None:
+    program = f"""
+import sys, outcrop
+from litestar.testing import TestClient
+from outcrop.surfaces.http.app import application
+with TestClient(application(lambda: outcrop.open({str(folder)!r})), base_url="http://localhost.local") as client:
+    assert client.get("/health").status_code == 200
+    assert not {{"mcp", "pydantic", "uvicorn"}} & set(sys.modules)
+    answer = client.post("/mcp", json={_LIST!r}, headers={_ACCEPTED!r})
+    assert answer.json()["result"]["tools"], answer.text
+    assert "mcp" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -84,6 +85,9 @@ def serve(
 def _serve(call: Invocation, folder: Path, chosen: dict[str, Any], *, tls: tuple[Path | None, Path | None]) -> None:
     try:
         from outcrop.surfaces.http.serving import Serving, serve
+
+        if importlib.util.find_spec("litestar") is None:  # which only the processes load that answer
+            raise ImportError("there is no package 'litestar'")
     except ImportError as error:
         remedy = "pip install 'outcrop[server]'"
         raise MissingExtra(f"serving needs the extra 'server': {remedy}", extra="server", remedy=remedy) from error

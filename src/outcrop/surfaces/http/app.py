@@ -8,12 +8,13 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
-from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import Message, Scope
@@ -23,6 +24,7 @@ from outcrop import Config, Database
 from outcrop.errors import OutcropError, UnknownCollection
 from outcrop.surfaces.http import collections, dashboard, documents, health, maps, problems, queries, searching
 from outcrop.surfaces.http.access import guard, is_limited
+from outcrop.surfaces.http.agents import Agents, mcp
 from outcrop.surfaces.http.border import border, request_id
 from outcrop.surfaces.http.builds import choices
 from outcrop.surfaces.http.builds import routes as builds
@@ -79,16 +81,17 @@ def application(
             keys = Keys(db.path, always_wanted=needs_keys) if with_keys else None
             about = {"is_local": is_local, "agents_write": agents_write, "builds": Builds(source_folders)}
             door = app.state.served = _served(db, keys, **about)
+            agents = app.state.agents = Agents(door)
             with door.configuration.watched(_announcing(door, configured)):
-                async with _agents(app), _builds(door.builds), _sampling(door):
+                async with agents.running(), _builds(door.builds), _sampling(door):
                     yield
             for one in (door.uploads, door.judging, door.writing, door.work, door.scrapes):
                 await one.finish()
             door.metrics.close()
         await asyncio.to_thread(at_end)
 
-    app = Litestar(
-        route_handlers=(*_ROUTES, *_agents_routes()),
+    app = _Application(
+        route_handlers=(*_ROUTES, mcp) if _HAS_MCP else _ROUTES,
         guards=[guard],
         lifespan=[lifespan],
         exception_handlers={HTTPException: _refused, Exception: _failed},
@@ -99,10 +102,19 @@ def application(
         debug=False,
     )
     # What the framework knows of the routes, which `describing` completes: of another application, since it would add its own.
-    app.state.described = Litestar(route_handlers=_ROUTES, openapi_config=_OPENAPI, logging_config=None)
+    app.state.described = cache(lambda: _Application(route_handlers=_ROUTES, openapi_config=_OPENAPI, logging_config=None))
     bordered = border(app.asgi_handler, seconds_max=lambda: app.state.served.limits.idle_seconds_max)
     app.asgi_handler = Observed(bordered, logs_requests=logs_requests)
     return app
+
+
+class _Application(Litestar):
+    """The framework's, without its support for Pydantic and attrs where they are installed: nothing here is made of them, and to
+    load them takes as long as all the rest of it."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[Any]) -> list[Any]:
+        return plugins
 
 
 def _served(db: Database, keys: Keys | None, **about: Any) -> Served:
@@ -139,34 +151,12 @@ def _announcing(door: Served, configured: Callable[[Config], None]) -> Callable[
     return announce
 
 
-def _agents_routes() -> tuple[ASGIRouteHandler, ...]:
-    """The MCP server, where its extra is installed."""
-    if not _HAS_MCP:
-        return ()
-    from outcrop.surfaces.http.agents import mcp
-
-    return (mcp,)
-
-
 @asynccontextmanager
 async def _builds(found: Builds) -> AsyncIterator[None]:
     """Run builds meanwhile."""
     with found.stopping_on_signals():
         yield
     await asyncio.to_thread(found.finish)
-
-
-@asynccontextmanager
-async def _agents(app: Litestar) -> AsyncIterator[None]:
-    """Answer agents meanwhile."""
-    if not _HAS_MCP:
-        yield
-        return
-    from outcrop.surfaces.http.agents import Agents
-
-    app.state.agents = Agents(app.state.served)
-    async with app.state.agents.handler.run():
-        yield
 
 
 @asynccontextmanager

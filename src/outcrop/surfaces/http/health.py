@@ -86,7 +86,7 @@ def _described(app: Litestar) -> bytes:
     """Made once: it takes as long as many searches, and needs no key."""
     found: bytes | None = app.state.get(_DESCRIPTION)
     if found is None:
-        found = app.state[_DESCRIPTION] = msgspec.json.encode(document(app.state.described))
+        found = app.state[_DESCRIPTION] = msgspec.json.encode(document(app.state.described()))
     return found
 
 
@@ -94,7 +94,7 @@ def _described(app: Litestar) -> bytes:
 def reference_page(request: Request[Any, Any, Any]) -> Response[str]:
     """The API's description for people."""
     headers = {"Content-Security-Policy": reference.POLICY, "X-Content-Type-Options": "nosniff"}
-    return Response(reference.page(document(request.app.state.described)), media_type="text/html", headers=headers)
+    return Response(reference.page(document(request.app.state.described())), media_type="text/html", headers=headers)
 
 
 def _health(db: Database) -> dict[str, Any]:

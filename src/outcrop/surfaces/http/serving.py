@@ -1,4 +1,7 @@
-"""Runs the application in processes of its own, until it is told to stop; then what has been let in is finished."""
+"""Runs the application in processes of its own, until it is told to stop; then what has been let in is finished.
+
+The process that starts them answers nothing, and does not load what they answer with.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,13 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
-from litestar import Litestar
 
 import outcrop
 from outcrop import Config, Database
@@ -27,8 +29,10 @@ from outcrop.config import CODE, SERVED, load, with_values
 from outcrop.errors import InvalidInput, OutcropError
 from outcrop.surfaces import logs, tracing
 from outcrop.surfaces.addresses import is_loopback
-from outcrop.surfaces.http.app import application
 from outcrop.surfaces.http.metrics import FOLDER_VARIABLE
+
+if TYPE_CHECKING:
+    from litestar import Litestar
 
 _log = logging.getLogger("outcrop.http")
 _KILL_SECONDS = 60
@@ -140,6 +144,8 @@ def _allow_files() -> None:
 
 def _application(serving: Serving) -> Litestar:
     """What each of the processes runs."""
+    from outcrop.surfaces.http.app import application
+
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # sent to all of a terminal's processes; the first one answers it
     is_local = is_loopback(serving.host)
