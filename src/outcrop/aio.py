@@ -156,6 +156,7 @@ class AsyncCollection:
         """As `Collection.closed`."""
         return self.sync.closed
 
+    warm = _awaited(Collection.warm)
     search = _awaited(Collection.search)
     search_many = _awaited(Collection.search_many)
     upsert = _fed(Collection.upsert)

@@ -87,6 +87,17 @@ class Collection:
         if chunker is not None:
             self._open.stage.ingredients.chunker(chunker)
 
+    def warm(self) -> bool:
+        """Open the active generation and load its embedder, so that the first search is as fast as the next ones. False if there
+        is nothing to search yet.
+
+        The index is mapped, not read. An embedder that asks a server is made and not asked; one of your own is asked (to embed a
+        few short texts, as a first search does) only if its attribute `is_remote` is False.
+
+        Raises what a first search raises: `Damaged`, `EmbedderMismatch`, `UnknownEmbedder`, `MissingExtra`.
+        """
+        return self._open.warm()
+
     def search(
         self,
         query: str | None = None,
@@ -370,11 +381,7 @@ class Collection:
         database that is open read-only). Raises `UnknownGeneration`.
         """
         self._open.check()
-        stage = self._open.stage
-        if generation is not None:
-            return maintenance.verify(stage, [catalog.find(self._open.folder, generation)], read_only=self._open.shared.read_only)
-        reports = maintenance.verify(stage, self._open.folder.names(), read_only=self._open.shared.read_only)
-        return (*reports, maintenance.verify_journal(stage))
+        return maintenance.verify(self._open.stage, generation, read_only=self._open.shared.read_only)
 
     def repair(self, generation: GenerationLike | None = None) -> RepairReport:
         """Build the LanceDB index of the active generation, or another one, anew from its documents; or add one that it lacks.
@@ -383,10 +390,7 @@ class Collection:
         Raises `NoActiveGeneration`, `UnknownGeneration`, `IllegalState`, `EngineUnavailable`, `CollectionLocked`.
         """
         self._open.check(writes=True)
-        name = pointer.read(self._open.folder) if generation is None else catalog.find(self._open.folder, generation)
-        if name is None:
-            raise catalog.none_active(self._open.folder)
-        return maintenance.repair(self._open.stage, name)
+        return maintenance.repair(self._open.stage, generation)
 
     def history(self) -> tuple[HistoryEntry, ...]:
         """Which generation was made active when, by whom, built from what, and what its gate reported; oldest first."""

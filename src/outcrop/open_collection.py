@@ -131,6 +131,16 @@ class OpenCollection:
                 self.queries.note(request, hits, batch=True)
         return found
 
+    def warm(self) -> bool:
+        """Have at hand what the first search would have to open and load."""
+        self.check()
+        opened = self.openings.pin_active()
+        if opened is None:
+            return False
+        with pinned(opened):
+            opened.warm()
+        return True
+
     def stats(self) -> Stats:
         """How it stands."""
         return msgspec.structs.replace(standing.stats(self.stage, self.shared, self.answers), query_log=self.queries.stats())

@@ -16,9 +16,10 @@ from outcrop.engines import registry
 from outcrop.engines.protocol import KEEP_SECONDS
 from outcrop.errors import Damaged, OutcropError, Repairable
 from outcrop.files import size_bytes
-from outcrop.generations import catalog, checks, collecting
+from outcrop.generations import catalog, checks, collecting, pointer
 from outcrop.generations.collecting import GcReport
 from outcrop.generations.layout import MANIFEST, GenerationName
+from outcrop.model import GenerationInfo
 from outcrop.retrieval.generation import OpenGeneration, pinned
 from outcrop.writes.accepting import apply_pending
 from outcrop.writes.catching_up import catch_up
@@ -75,8 +76,14 @@ def optimize(stage: Stage) -> OptimizeReport:
     )
 
 
-def verify(stage: Stage, names: Iterable[GenerationName], *, read_only: bool) -> tuple[VerifyReport, ...]:
-    """Check generations file by file; a damaged active one is quarantined unless `read_only`."""
+def verify(stage: Stage, generation: GenerationInfo | int | str | None, *, read_only: bool) -> tuple[VerifyReport, ...]:
+    """Check one generation file by file, or all of them and the journal; a damaged active one is quarantined unless `read_only`."""
+    if generation is not None:
+        return _verified(stage, [catalog.find(stage.folder, generation)], read_only=read_only)
+    return (*_verified(stage, stage.folder.names(), read_only=read_only), _verified_journal(stage))
+
+
+def _verified(stage: Stage, names: Iterable[GenerationName], *, read_only: bool) -> tuple[VerifyReport, ...]:
     reports = []
     for name in names:
         directory = stage.folder.generation(name)
@@ -95,8 +102,7 @@ def verify(stage: Stage, names: Iterable[GenerationName], *, read_only: bool) ->
     return tuple(reports)
 
 
-def verify_journal(stage: Stage) -> VerifyReport:
-    """Have SQLite check the journal."""
+def _verified_journal(stage: Stage) -> VerifyReport:
     try:
         fault = stage.journal.quick_check()
     except OutcropError as error:
@@ -104,8 +110,12 @@ def verify_journal(stage: Stage) -> VerifyReport:
     return VerifyReport(generation=None, healthy=fault is None, fault=fault)
 
 
-def repair(stage: Stage, name: GenerationName) -> RepairReport:
-    """Build the LanceDB index of a generation anew from its documents, or add one. Searches and writes go on meanwhile."""
+def repair(stage: Stage, generation: GenerationInfo | int | str | None) -> RepairReport:
+    """Build the LanceDB index of a generation (None: the active one) anew from its documents, or add one. Searches and writes go on
+    meanwhile."""
+    name = pointer.read(stage.folder) if generation is None else catalog.find(stage.folder, generation)
+    if name is None:
+        raise catalog.none_active(stage.folder)
     began = time.monotonic()
     with stage.opened(name) as (opened, _):
         chunks = registry.repair(opened.index, stage.config)
@@ -153,7 +163,7 @@ def keep_up(stage: Stage, upkeep: Upkeep) -> None:
         with _each_by_itself():
             if stage.journal.size_bytes() > stage.config.journal_bytes_max:
                 _bound_the_journal(stage)
-        for name in stage.openings.warm():
+        for name in stage.openings.earlier():
             if not upkeep.closed:
                 _keep_warm(stage, name)
 

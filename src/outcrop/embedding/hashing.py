@@ -35,6 +35,8 @@ class HashingEmbedder:
     True
     """
 
+    is_remote = False
+
     def __init__(self, dimension: int = 64) -> None:
         if not DIMENSION_MIN <= dimension <= DIMENSION_MAX:
             raise InvalidConfig(

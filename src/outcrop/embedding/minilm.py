@@ -46,6 +46,8 @@ class MiniLM:
     Raises `MissingExtra`, and `EmbeddingFailed` when a model file is not the one that is pinned here.
     """
 
+    is_remote = False
+
     def __init__(self, *, threads: int = 2) -> None:
         tokenizers, onnxruntime = require("tokenizers", extra="minilm"), require("onnxruntime", extra="minilm")
         self._tokenizer = tokenizers.Tokenizer.from_file(str(locate(TOKENIZER, extra="minilm")))

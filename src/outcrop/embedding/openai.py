@@ -44,6 +44,8 @@ class OpenAIEmbedder:
     Raises `MissingExtra`, and `InvalidConfig` for OpenAI's own server without a key; when used, `EmbeddingFailed`.
     """
 
+    is_remote = True
+
     def __init__(
         self,
         model: str,

@@ -39,6 +39,8 @@ class StaticTable:
     Raises `MissingExtra`, and `EmbeddingFailed` when a model file is not the one that is pinned here.
     """
 
+    is_remote = False
+
     def __init__(self) -> None:
         tokenizers, safetensors = require("tokenizers", extra="static"), require("safetensors.numpy", extra="static")
         self._tokenizer = tokenizers.Tokenizer.from_file(str(locate(TOKENIZER, extra="static")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -111,13 +112,16 @@ def history(folder: CollectionFolder) -> tuple[HistoryEntry, ...]:
 
 
 def done_promotions(folder: CollectionFolder) -> list[Promotion]:
-    """The promotions that happened, oldest first.
+    """The promotions that happened, oldest first."""
+    return done_of(Journal(folder.journal).promotions(), active_or_none(folder))
+
+
+def done_of(promotions: Sequence[Promotion], active: GenerationName | None) -> list[Promotion]:
+    """Those of the intended promotions that happened.
 
     One that was cut short between its swap and its end happened too: it is the last of those that are done, and its generation is
     active.
     """
-    promotions = Journal(folder.journal).promotions()
-    active = active_or_none(folder)
     done = [promotion for promotion in promotions if promotion.done_at is not None]
     of_active = [promotion for promotion in promotions if active is not None and promotion.generation == active.number]
     if of_active and of_active[-1].done_at is None and (not done or done[-1].id < of_active[-1].id):

@@ -313,6 +313,11 @@ def has_entries(connections: Connections, after: int) -> bool:
     return bool(connections.fetch_all("SELECT EXISTS (SELECT 1 FROM entries WHERE sequence > ?)", (after,))[0][0])
 
 
+def promotions_of(connections: Connections) -> list[Promotion]:
+    """As `Journal.promotions`, for who asks again and again: the last connection that closes changes what lies in the folder."""
+    return [_promotion(row) for row in connections.fetch_all(f"{_PROMOTION} ORDER BY id", ())]
+
+
 def now() -> str:
     """The time, UTC, ISO 8601, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -73,6 +73,7 @@ class OpenGeneration:
         self.name = name
         self._live = live
         self._given = given  # the caller's own embedders
+        self.is_warm = False  # whether its embedder was asked for
         self._embedder: Embedder | None = None
         self._base_url: str | None = None  # for which it was found
         self._unembedded: tuple[int, int] = (-1, 0)
@@ -95,25 +96,26 @@ class OpenGeneration:
         expected = self.manifest.recipe.embedder
         if expected is None:
             return None
-        found = self._given.get(expected) or next((one for one in self._given.values() if one.identity.spec == expected.spec), None)
+        given = self._given_for(expected)
         base_url = self._live.current.openai_base_url
-        if self._embedder is not None and found in (None, self._embedder) and self._base_url == base_url:
+        if self._embedder is not None and given in (None, self._embedder) and self._base_url == base_url:
             return self._embedder
-        if found is None and expected.spec.startswith(_CUSTOM):
-            raise EmbedderMismatch(
-                f"generation {self.name.number} was built with your own embedder {expected.spec!r}; pass it again:"
-                f" db.collection(name, embedder=...)",
-                expected=expected,
-                found=None,
-            )
-        if found is None:
-            found = resolve(expected.spec, openai_base_url=base_url)
-        if found is None:  # a spec that resolves to no embedder is never written into a recipe with one
-            raise EmbedderMismatch(f"{expected.spec!r} is no embedder here", expected=expected, found=None)
-        check_identity(expected, found.identity)
-        check_probes(np.array([probe.vector for probe in self.manifest.probes], dtype=np.float32), found)
-        self._embedder, self._base_url = found, base_url
-        return found
+        return self._checked(expected, self._resolved(expected, base_url) if given is None else given, base_url)
+
+    def warm(self) -> None:
+        """Load the embedder and check it, as the first search would. One that asks a server is made, and not asked.
+
+        Raises what `embedder` raises.
+        """
+        self.is_warm = True
+        expected = self.manifest.recipe.embedder
+        if expected is None or self._embedder is not None:
+            return
+        given = self._given_for(expected)
+        base_url = self._live.current.openai_base_url
+        found = self._resolved(expected, base_url) if given is None else given
+        if not getattr(found, "is_remote", True):  # of an embedder that does not say it, it is not known
+            self._checked(expected, found, base_url)
 
     @cached_property
     def embedding_key(self) -> bytes:
@@ -144,6 +146,31 @@ class OpenGeneration:
         if self._writer is None:
             self._writer = DocumentsWriter.open(self.documents.path.parent)
         return self._writer
+
+    def _given_for(self, expected: EmbedderIdentity) -> Embedder | None:
+        """The caller's own embedder for it."""
+        given = self._given
+        return given.get(expected) or next((one for one in given.values() if one.identity.spec == expected.spec), None)
+
+    def _resolved(self, expected: EmbedderIdentity, base_url: str | None) -> Embedder:
+        """The embedder of that name, not checked."""
+        if expected.spec.startswith(_CUSTOM):
+            raise EmbedderMismatch(
+                f"generation {self.name.number} was built with your own embedder {expected.spec!r}; pass it again:"
+                f" db.collection(name, embedder=...)",
+                expected=expected,
+                found=None,
+            )
+        found = resolve(expected.spec, openai_base_url=base_url)
+        if found is None:  # a spec that resolves to no embedder is never written into a recipe with one
+            raise EmbedderMismatch(f"{expected.spec!r} is no embedder here", expected=expected, found=None)
+        return found
+
+    def _checked(self, expected: EmbedderIdentity, found: Embedder, base_url: str | None) -> Embedder:
+        check_identity(expected, found.identity)
+        check_probes(np.array([probe.vector for probe in self.manifest.probes], dtype=np.float32), found)
+        self._embedder, self._base_url, self.is_warm = found, base_url, True
+        return found
 
     @contextmanager
     def read_at(self, sequence: int) -> Iterator[None]:

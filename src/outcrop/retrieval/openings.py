@@ -1,8 +1,8 @@
 """Which generations this process has open: the active one, those that may soon be active, and those that lately were.
 
 A search must not pay for an opening. So a watching thread opens a generation when its manifest appears or when somebody intends to
-promote it, and keeps the newest earlier ones open for a rollback. It also lets go of those that are not needed any more: what a
-process has open, nobody deletes.
+promote it, loads its embedder if the active one's is loaded, and keeps the newest earlier ones open for a rollback. It also lets go
+of those that are not needed any more: what a process has open, nobody deletes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 from outcrop import forking
 from outcrop.errors import Closed, Damaged, OutcropError
 from outcrop.generations import catalog, pointer
-from outcrop.generations.journal import Journal, Promotion, has_entries
+from outcrop.generations.journal import Promotion, has_entries, promotions_of
 from outcrop.generations.layout import ACTIVE, CollectionFolder, GenerationName
 from outcrop.model import Degraded
 from outcrop.reloading import LiveConfig
@@ -74,6 +74,7 @@ class Openings:
         self._rescue_failed: tuple[str | None, float, OutcropError] | None = None
         self._others: dict[GenerationName, OpenGeneration] = {}
         self._used_at: dict[GenerationName, float] = {}
+        self._warmed: set[GenerationName] = set()
         self._watched_by: int | None = None
         self.closed = False
         self.degraded: Degraded | None = None
@@ -128,7 +129,9 @@ class Openings:
     def watch(self) -> None:
         """One look around: open what may soon be active, let go of what is not needed."""
         active = catalog.active_or_none(self.folder)
-        wanted = self._wanted(active)
+        promotions = [] if active is None else promotions_of(self._journal)
+        coming = self._coming(active, promotions)
+        wanted = [*self._earlier(active, promotions), *coming]
         for name in wanted:
             if name != active:
                 self._other(name)
@@ -146,6 +149,7 @@ class Openings:
             one.retire()
         if active is not None:
             self._active()  # a process that does not search must not keep an old one from being collected
+        self._warm(coming)
 
     def keeps_watching(self) -> bool:
         """Whether the watching thread goes on: not when the collection is closed, nor when `background` was turned off."""
@@ -156,27 +160,43 @@ class Openings:
                 self._watched_by = None
             return self._watched_by is not None
 
-    def warm(self) -> list[GenerationName]:
+    def earlier(self) -> list[GenerationName]:
         """The newest of the generations that were active before: those that are kept caught up and open."""
         active = catalog.active_or_none(self.folder)
+        return [] if active is None else self._earlier(active, promotions_of(self._journal))
+
+    def _earlier(self, active: GenerationName | None, promotions: list[Promotion]) -> list[GenerationName]:
         count = self._live.current.warm_generations
         if active is None or not count:
             return []
-        done = catalog.done_promotions(self.folder)
+        done = catalog.done_of(promotions, active)
         earlier = [one.generation for one in reversed(done) if one.generation != active.number]
         numbers = list(dict.fromkeys(earlier))[:count]
         return [name for name in self.folder.names() if name.number in numbers and catalog.is_usable(self.folder, name)]
 
-    def _wanted(self, active: GenerationName | None) -> list[GenerationName]:
-        """What is worth keeping open besides the active one: the newest earlier ones, a newer ready one, an intended one."""
+    def _coming(self, active: GenerationName | None, promotions: list[Promotion]) -> list[GenerationName]:
+        """What may soon be active: a newer ready one, an intended one."""
         if active is None:
             return []
-        promotions = Journal(self.folder.journal).promotions()
         promoted = {one.generation for one in promotions}
         intended = [promotions[-1].generation] if promotions and _is_fresh(promotions[-1]) else []
         newer = [name for name in self.folder.names() if name.number > active.number and name.number not in promoted][-1:]
         intended_ones = [name for name in self.folder.names() if name.number in intended]
-        return [*self.warm(), *(name for name in (*newer, *intended_ones) if catalog.is_usable(self.folder, name))]
+        return [name for name in (*newer, *intended_ones) if catalog.is_usable(self.folder, name)]
+
+    def _warm(self, coming: list[GenerationName]) -> None:
+        """Make what may soon be active as ready as the active one is, or try to, once."""
+        with self._lock:
+            self._warmed.intersection_update(coming)
+            current = self._current
+            cold = [one for name, one in self._others.items() if name in coming and name not in self._warmed]
+        for opened in cold if current is not None and current[1].is_warm else ():
+            self._warmed.add(opened.name)
+            if opened.pin():
+                try:
+                    opened.warm()
+                finally:
+                    opened.unpin()
 
     def _active(self, rescues: int = 0) -> OpenGeneration | None:
         """The active generation, opened anew if another one was promoted since, by whatever process."""
