@@ -80,7 +80,7 @@ async function mount(place, wanted) {
     const { mount: mounted } = await VIEWS[place.view].load();
     if (page.shown !== wanted) return; // somebody went elsewhere meanwhile
     showStanding(stats);
-    const remount = () => mount(here(), wanted);
+    const remount = () => mount(here(), page.shown); // what is shown by then: what took long may end when somebody is elsewhere
     page.view = mounted(refill(root), { collection: place.collection, access: page.access, stats, remount });
     page.view.show(here().values);
   } catch (error) {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from litestar import Request, Response, get
@@ -13,6 +13,7 @@ from outcrop.analysis import ANALYZERS
 from outcrop.embedding import EmbedderFacts
 from outcrop.engines import registry
 from outcrop.engines.registry import EngineFacts
+from outcrop.index_values import OptimizeFor
 from outcrop.ingest.chunking import CHUNKERS
 from outcrop.surfaces.http import replies
 from outcrop.surfaces.http.access import ADMIN
@@ -33,6 +34,7 @@ class BuildChoices(msgspec.Struct, frozen=True):
     chunkers: tuple[str, ...]
     analyzers: tuple[str, ...]
     engines: tuple[EngineFacts, ...]
+    optimize_for: tuple[OptimizeFor, ...]
     sources: tuple[str, ...] | None
 
 
@@ -55,6 +57,7 @@ async def build_choices(request: Request[Any, Any, Any], name: FromPath[str]) ->
             chunkers=CHUNKERS,
             analyzers=ANALYZERS,
             engines=registry.facts(config),
+            optimize_for=get_args(OptimizeFor),
             sources=sources.listed(folders) if folders else None,
         )
 

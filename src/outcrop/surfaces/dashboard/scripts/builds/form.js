@@ -1,79 +1,84 @@
-// What a build is to be: what is left empty stays as the active generation has it.
+// What a build is to be: from what, with what, and what becomes of it. What is not chosen stays as the live generation has it.
 
-import { ask, of } from "../api.js";
-import { h, refill, uniqueId } from "../dom.js";
-import { failure } from "../notices.js";
+import { address, ask, of, wasGivenUp } from "../api.js";
+import { h, refill } from "../dom.js";
+import { areRight, check, choice, claimed, valuesOf } from "../fields.js";
+import { bytes } from "../format.js";
+import { gateForm } from "../gates/form.js";
+import { failure, loading } from "../notices.js";
+import { recipeFields } from "./recipe.js";
+import { FILE, sourceChoice } from "./source.js";
 
-/** `ordered` is told of the build that has begun. */
-export function orderForm({ collection, stats, ordered }) {
-  const recipe = stats.generations.find((one) => one.number === stats.active)?.recipe;
-  const field = (label, name, placeholder, more = {}) => {
-    const input = h("input", { id: uniqueId("build"), name, placeholder, autocomplete: "off", spellcheck: "false", ...more });
-    return h("div", { class: "field" }, h("label", { for: input.id }, label), input);
-  };
-  const choice = (label, name, options) => {
-    const select = h("select", { id: uniqueId("build"), name }, options.map(([value, text]) => h("option", { value }, text)));
-    return h("div", { class: "field" }, h("label", { for: select.id }, label), select);
-  };
-  const check = (label, name) => {
-    const input = h("input", { type: "checkbox", id: uniqueId("build"), name });
-    return h("label", { class: "row", for: input.id }, input, label);
-  };
+const ADDRESS_CHARACTERS_MAX = 16_000; // the server takes 16 kB of them
+
+/** `choices` is what the server says that a build may name; `ordered` is told of the build that has begun. */
+export function orderForm({ collection, stats, choices, ordered }) {
+  const active = stats.generations.find((one) => one.number === stats.active) ?? null;
+  const source = sourceChoice({ choices, active });
+  const recipe = recipeFields({ choices, active });
+  const gate = gateForm({ collection, active });
+  const promotes = check("promote", "Put it live when it is ready", { about: "if it shows what it must" });
+  const ways = [
+    choice("on_error", "Bad records", [["", "stop the build"], ["skip", "are skipped, and counted"]]),
+    check("keep_writes", "Keep what was written directly", { about: "besides the source: what came by upsert and delete" }),
+    check("anew", "Begin anew", { about: "leave what an interrupted build of this kind has prepared" }),
+  ];
+  const gateShown = h("div", { hidden: true }, gate.element);
+  promotes.input.addEventListener("change", () => (gateShown.hidden = !promotes.input.checked));
+  const fields = [...recipe.usual, ...recipe.rare, promotes, ...ways];
   const told = h("div", { "aria-live": "polite" });
   const button = h("button", { class: "primary" }, "Begin the build");
-  const file = field("Or a file of documents, a JSON object a line", "file", "", { type: "file", accept: ".jsonl,.ndjson,.jsonl.gz,.zst" });
   const form = h(
     "form",
-    { class: "panel stack", on: { submit: (event) => begin(event) } },
+    { class: "panel stack", novalidate: true, "aria-label": "Build a generation", on: { submit: (event) => begin(event) } },
     h("h2", {}, "Build a generation"),
-    h("p", { class: "small" }, "Beside the live one, which goes on answering. Without a source it is built of the documents that there are."),
-    h(
-      "div",
-      { class: "build-fields" },
-      field("A source in a folder that the server may read", "source", "the documents there are"),
-      file,
-      field("Embedder", "embedder", recipe?.embedder?.spec ?? "none"),
-      field("Chunker", "chunker", recipe?.chunker ?? "auto"),
-      field("Analyzer", "analyzer", recipe?.analyzer ?? "english"),
-      field("Wanted recall", "target_recall", String(recipe?.goal?.target_recall ?? 0.97), { type: "number", min: 0.01, max: 1, step: 0.01 }),
-      choice("Least", "optimize_for", [["", "as it is"], ["latency", "latency"], ["memory", "memory"], ["build", "time to build"]]),
-      choice("Bad records", "on_error", [["stop", "stop the build"], ["skip", "are skipped"]]),
-    ),
-    h("div", { class: "row" }, check("Put it live when it is ready", "promote"), check("Keep what was written directly", "keep_writes")),
+    h("p", { class: "small" }, "Beside the live one, which goes on answering. What is not chosen stays as that one has it."),
+    source.element,
+    h("div", { class: "form-fields" }, recipe.usual.map((one) => one.element)),
+    h("details", {}, h("summary", {}, "More"), h("div", { class: "form-fields" }, [...recipe.rare, ...ways].map((one) => one.element))),
+    promotes.element,
+    gateShown,
     told,
     h("div", { class: "row" }, button),
   );
 
+  /** What is asked, or null if something is wrong with it, which is told then. */
+  function asked() {
+    const all = [...source.fields(), ...fields];
+    if (!areRight(all) || (promotes.input.checked && !gate.isRight())) return null;
+    const { anew, file, ...options } = valuesOf(all);
+    const decided = promotes.input.checked ? gate.read() : null;
+    const body = { ...options, ...(anew ? { resume: false } : {}), ...(decided === null ? {} : { gate: decided }) };
+    if (source.way() !== FILE) return { body };
+    const query = { ...body, ...(decided === null ? {} : { gate: JSON.stringify(decided) }) };
+    if (address(of(collection, "builds"), query).href.length > ADDRESS_CHARACTERS_MAX) {
+      gate.complain("queries", "With a file from here the gate travels in the address, and this is too long for one. Build without putting it live, and give the gate to the promotion; or name fewer queries.");
+      return null;
+    }
+    return { query, content: file, headers: { "content-type": "application/x-ndjson" } };
+  }
+
   async function begin(event) {
     event.preventDefault();
-    const given = new FormData(form);
-    const upload = given.get("file");
-    const options = optionsOf(given);
-    refill(told);
+    const order = asked();
+    if (order === null) return;
+    const given = new AbortController();
+    const stop = h("button", { type: "button", on: { click: () => given.abort() } }, "Stop sending");
+    refill(told, order.content ? h("div", { class: "row" }, loading(`Sending ${bytes(order.content.size)}`), stop) : null);
     button.disabled = true;
     button.setAttribute("aria-busy", "true");
     try {
-      const sent = upload?.size > 0 ? { query: options, content: upload, headers: { "content-type": "application/x-ndjson" } } : { body: options };
-      ordered(await ask(of(collection, "builds"), { method: "POST", ...sent }));
-      form.reset();
+      const build = await ask(of(collection, "builds"), { method: "POST", signal: given.signal, ...order });
+      refill(told);
+      ordered(build);
     } catch (error) {
-      refill(told, failure(error));
+      refill(told);
+      const known = claimed([...source.fields(), ...fields], error) || gate.claims(error);
+      if (!known && !wasGivenUp(error)) refill(told, failure(error));
     } finally {
       button.disabled = false;
       button.removeAttribute("aria-busy");
     }
   }
   return form;
-}
-
-function optionsOf(given) {
-  const options = {};
-  for (const name of ["source", "embedder", "chunker", "analyzer", "optimize_for"]) {
-    const value = given.get(name).trim();
-    if (value !== "") options[name] = value;
-  }
-  if (given.get("target_recall") !== "") options.target_recall = Number(given.get("target_recall"));
-  if (given.get("on_error") !== "stop") options.on_error = given.get("on_error");
-  for (const name of ["promote", "keep_writes"]) if (given.get(name) !== null) options[name] = true;
-  return options;
 }

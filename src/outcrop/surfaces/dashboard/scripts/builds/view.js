@@ -22,7 +22,8 @@ export function mount(root, { collection, access, stats, remount }) {
     try {
       const { builds } = await ask(of(collection, "builds"));
       const why = obstacle(access, "admin");
-      refill(form, why === null ? orderForm({ collection, stats, ordered: (build) => add(build, true) }) : h("p", { class: "notice warning" }, why));
+      if (why === null) showForm(await ask(of(collection, "build-choices")));
+      else refill(form, h("p", { class: "notice warning" }, why));
       refill(list);
       if (builds.length === 0) refill(list, empty("No build was begun here", "Those of the command line are not listed; their generations are."));
       for (const build of [...builds].reverse()) add(build, false);
@@ -32,13 +33,25 @@ export function mount(root, { collection, access, stats, remount }) {
     }
   }
 
+  /** A new one for each build, so that nothing of the last is left in it. */
+  function showForm(choices) {
+    const ordered = (build) => {
+      add(build, true);
+      showForm(choices);
+    };
+    refill(form, orderForm({ collection, stats, choices, ordered }));
+  }
+
   function add(build, isNew) {
     list.querySelector(".empty")?.remove();
-    const place = h("div", {});
+    const place = h("div", { tabindex: -1 });
     cards.set(build.id, place);
     list.prepend(place);
     show(build);
-    if (isNew) announce("The build has begun");
+    if (isNew) {
+      announce("The build has begun");
+      place.focus();
+    }
     if (UNDER_WAY.includes(build.state)) follow(build);
   }
 

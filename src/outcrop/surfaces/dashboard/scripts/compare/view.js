@@ -2,7 +2,9 @@
 
 import { ask, of, wasGivenUp } from "../api.js";
 import { h, refill, uniqueId } from "../dom.js";
+import { areRight } from "../fields.js";
 import { announce, empty, failure, guarded, loading } from "../notices.js";
+import { queriesField } from "../queries.js";
 import { comparison } from "./comparison.js";
 
 export function mount(root, { collection, access, stats }) {
@@ -12,14 +14,14 @@ export function mount(root, { collection, access, stats }) {
     return { show() {} };
   }
   const sides = ["a", "b"].map((side, place) => sideChoice(side, whole, place === 0 ? (stats.active ?? whole[0].number) : whole.filter((one) => one.number !== stats.active).at(-1).number));
-  const queries = h("textarea", { id: uniqueId("queries"), rows: 5, spellcheck: "false", placeholder: "a query a line, as people ask; or lines of a golden.jsonl, with what is relevant" });
+  const queries = queriesField("Queries, without which only documents and sizes are compared");
   const found = h("div", { "aria-live": "polite" });
   let running = null;
   const form = h(
     "form",
     { class: "panel stack", on: { submit: (event) => compared(event) } },
     h("div", { class: "row" }, sides[0].element, h("span", { "aria-hidden": "true" }, "→"), sides[1].element),
-    h("div", { class: "field" }, h("label", { for: queries.id }, "Queries, without which only documents and sizes are compared"), queries),
+    queries.element,
     h("div", { class: "row" }, guarded(access, "admin", { class: "primary", type: "submit", on: {} }, "Compare"), h("span", { class: "small" }, "With queries it may take a minute: each is searched many times in both, to tell which is quicker.")),
   );
   refill(root, h("div", { class: "stack" }, form, found));
@@ -28,13 +30,12 @@ export function mount(root, { collection, access, stats }) {
     event.preventDefault();
     if (form.querySelector("[aria-disabled]")) return;
     running?.abort();
+    if (!areRight([queries])) return;
     running = new AbortController();
-    const asked = queriesOf(queries.value);
-    if (asked instanceof SyntaxError) return void refill(found, failure({ title: "A line is no query", detail: asked.message }));
     const [a, b] = sides.map((one) => Number(one.select.value));
     refill(found, loading("Comparing"));
     try {
-      const result = await ask(of(collection, "compare"), { body: { a, b, queries: asked }, signal: running.signal });
+      const result = await ask(of(collection, "compare"), { body: { a, b, queries: queries.read() }, signal: running.signal });
       refill(found, comparison(result, { collection }));
       announce("Compared");
     } catch (error) {
@@ -47,15 +48,4 @@ export function mount(root, { collection, access, stats }) {
 function sideChoice(side, generations, chosen) {
   const select = h("select", { id: uniqueId("side") }, generations.map((one) => h("option", { value: one.number, selected: one.number === chosen }, `${one.number}${one.status === "active" ? ", active" : ""} (${one.recipe.chunker}, ${one.recipe.embedder?.spec ?? "no embedder"})`)));
   return { select, element: h("div", { class: "row" }, h("label", { class: "small", for: select.id }, side === "a" ? "Generation" : "against"), select) };
-}
-
-/** Plain lines are queries; a line in braces is one of a golden.jsonl. */
-function queriesOf(text) {
-  const lines = text.split("\n").map((one) => one.trim()).filter((one) => one !== "");
-  if (lines.length === 0) return null;
-  try {
-    return lines.map((one) => (one.startsWith("{") ? JSON.parse(one) : one));
-  } catch (error) {
-    return error;
-  }
 }

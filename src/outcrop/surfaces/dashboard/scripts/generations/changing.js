@@ -1,4 +1,4 @@
-// Puts a generation live, or goes back to one, after a question that says what will happen.
+// Goes back to an earlier generation, after a question that says what will happen.
 
 import { ask, of } from "../api.js";
 import { confirmed } from "../dialogs.js";
@@ -6,31 +6,6 @@ import { h } from "../dom.js";
 import { counted, seconds } from "../format.js";
 import { failure, warning } from "../notices.js";
 import { report } from "./report.js";
-
-/** The generation that is active now, or null if the person turned away. */
-export function promoted({ collection, generation, active }) {
-  const force = h("input", { type: "checkbox", id: "force" });
-  const behind = active === null ? 0 : active.sequence - generation.sequence;
-  return confirmed(
-    `Put generation ${generation.number} live?`,
-    [
-      h(
-        "p",
-        {},
-        active === null ? "Searches see it from then on." : `It takes the place of generation ${active.number}, in one step: a search that has begun ends where it began.`,
-        behind > 0 ? ` It first catches up with what was written since it was built.` : "",
-      ),
-      active === null ? null : changes(generation, active),
-      h("p", { class: "small" }, "A promotion that would lose more than a tenth of the documents is refused."),
-      h("label", { class: "row", for: "force" }, force, "Whatever the gate says (this is recorded)"),
-    ],
-    {
-      label: "Promote",
-      act: () => ask(of(collection, "generations", generation.number, "promote"), { body: { force: force.checked } }),
-      told: refused,
-    },
-  );
-}
 
 /** Back to generation `to`, or with null to the one before. */
 export async function rolledBack({ collection, to, active }) {
@@ -65,23 +40,11 @@ export async function rolledBack({ collection, to, active }) {
   );
 }
 
-/** A refusal, with the gate's report where a gate refused. */
-function refused(error) {
-  return error.body?.report ? [failure(error), report(error.body.report)] : failure(error);
-}
-
-function changes(next, now) {
-  const rows = [
-    ["documents", now.document_count, next.document_count],
-    ["chunks", now.chunk_count, next.chunk_count],
-    ["embedder", now.recipe.embedder?.spec ?? "none", next.recipe.embedder?.spec ?? "none"],
-    ["chunker", now.recipe.chunker, next.recipe.chunker],
-    ["analyzer", now.recipe.analyzer, next.recipe.analyzer],
-  ];
-  return h(
-    "table",
-    {},
-    h("thead", {}, h("tr", {}, ["", `${now.number}, active`, `${next.number}`].map((one) => h("th", { scope: "col" }, one)))),
-    h("tbody", {}, rows.map(([name, a, b]) => h("tr", { class: a === b ? "" : "differs" }, h("th", { scope: "row" }, name), h("td", {}, a), h("td", {}, b)))),
-  );
+/** A refusal; where a gate refused, with its report, which tells all that the message does. */
+export function refused(error) {
+  const found = error.body?.report;
+  if (!found) return failure(error);
+  const failed = found.checks.filter((one) => !one.passed).length;
+  const { title, status, requestId } = error;
+  return [failure({ title, status, requestId, detail: `${failed} of ${counted(found.checks.length, "check")} failed.` }), report(found)];
 }

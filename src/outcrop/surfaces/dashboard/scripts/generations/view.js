@@ -5,8 +5,9 @@ import { h, refill } from "../dom.js";
 import { counted } from "../format.js";
 import { announce, empty, failure, guarded, loading } from "../notices.js";
 import { card } from "./card.js";
-import { promoted, rolledBack } from "./changing.js";
+import { rolledBack } from "./changing.js";
 import { log } from "./log.js";
+import { promoted } from "./promoting.js";
 import { timeline } from "./timeline.js";
 
 export function mount(root, { collection, access, stats, remount }) {
