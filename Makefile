@@ -21,11 +21,16 @@ BENCH := $(BENCH_VENV)/bin/python -m benchmarks
 FUZZ_VENV := .venv-fuzz
 FUZZ_READY := $(FUZZ_VENV)/.ready
 
+# Tests start a thousand programs, and each would compile all of Outcrop anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-mvp crash stress fuzz compat lint lint-workflows format bench bench-full bench-check bench-1m docs eval wheel clean
+.PHONY: help environments demo serve test test-mvp crash stress fuzz compat lint lint-workflows format bench bench-full bench-check bench-1m docs eval wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+environments: $(READY) $(MVP_READY) ## set up what lint and the tests need; -j2 for both at once
 
 demo: $(READY) ## build, search, promote and roll back a collection made of this project's own documentation
 	@$(BIN)/outcrop demo

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +20,31 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script; programs that tests start would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+_IN_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 4 << 30  # a whole run holds less than a tenth of it at a time, and a machine should have as much left
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have tests write in memory where there is room, unless TMPDIR says where: they sync a million small files, which takes a
+    disk longer than all the rest. A process that is killed leaves the same there; what a disk may lose is for tests/crash."""
+    if "TMPDIR" in os.environ or hasattr(config, "workerinput") or not _has_room():
+        return
+    folder = os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="outcrop-tests-", dir=_IN_MEMORY)
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def _has_room() -> bool:
+    try:
+        free = [shutil.disk_usage(_IN_MEMORY).free, _available_bytes()]
+    except OSError:
+        return False
+    return os.access(_IN_MEMORY, os.W_OK) and min(free) > _ROOM_BYTES
+
+
+def _available_bytes() -> int:
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), 0)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,15 +41,20 @@ def cli() -> Cli:
     return run
 
 
-@pytest.fixture
-def rocks(tmp_path: Path) -> Path:
-    """A database in `kb`, where the command line looks, with a collection `rocks` of two generations: 1 active, 2 ready."""
-    folder = tmp_path / "kb"
+@pytest.fixture(scope="session")
+def _built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "kb"
     with outcrop.open(folder, config=Config.test()) as db:
         collection = db.create_collection("rocks", embedder="hashing:64")
         collection.build(ROCKS, promote=True)
         collection.build(ROCKS[:2], chunker="none")
     return folder
+
+
+@pytest.fixture
+def rocks(_built: Path, tmp_path: Path) -> Path:
+    """A database in `kb`, where the command line looks, with a collection `rocks` of two generations: 1 active, 2 ready."""
+    return shutil.copytree(_built, tmp_path / "kb", symlinks=True)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -44,9 +45,15 @@ def made(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("http") / "kb")
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return made(tmp_path / "kb")
+def folder(_made: Path, tmp_path: Path) -> Path:
+    """The folder of that database, of a test's own."""
+    return shutil.copytree(_made, tmp_path / "kb", symlinks=True)
 
 
 @pytest.fixture

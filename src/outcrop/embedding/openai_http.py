@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import email.utils
 import random
 import time
 from collections.abc import Mapping
@@ -180,6 +179,8 @@ def _retry_after(response: Any) -> float | None:
         return max(0.0, float(text))
     except ValueError:
         pass
+    import email.utils  # here: it takes much along, and servers seldom send a date
+
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except (TypeError, ValueError):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -14,6 +12,9 @@ from outcrop.ingest.arrow import is_batch, rows
 from outcrop.ingest.fields import document_from
 from outcrop.ingest.records import RECORD_FAULTS, BadRecord, Record, bad_record
 from outcrop.model import Document
+
+if TYPE_CHECKING:
+    import asyncio
 
 _Item = TypeVar("_Item")
 _FOREIGN_LOOP = ("different loop", "different event loop")
@@ -42,6 +43,8 @@ def stepped(items: AsyncIterable[_Item]) -> Iterator[_Item]:
 
     Raises `InvalidSource` when it waits for something that belongs to another event loop.
     """
+    import asyncio  # here: to import it is a tenth of importing all of Outcrop, and few need it
+
     loop = asyncio.new_event_loop()
     iterator = aiter(items)
     try:
@@ -79,6 +82,7 @@ def _from_item(item: object) -> Document:
 
 def _run(loop: asyncio.AbstractEventLoop, work: Callable[[], Awaitable[_Item]]) -> _Item:
     """What comes of `work` in the loop. Where the thread runs another loop, which waits for us, a thread beside it does it."""
+    from concurrent.futures import ThreadPoolExecutor
 
     async def awaited() -> _Item:
         return await work()
@@ -90,6 +94,8 @@ def _run(loop: asyncio.AbstractEventLoop, work: Callable[[], Awaitable[_Item]]) 
 
 
 def _in_a_loop() -> bool:
+    import asyncio
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:

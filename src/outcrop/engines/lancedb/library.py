@@ -7,7 +7,6 @@ process that was forked after LanceDB was used in it every call is refused. A fo
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import functools
 import importlib
@@ -17,13 +16,16 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from outcrop import files, forking
 from outcrop.engines.lancedb.location import Place
 from outcrop.errors import Damaged, EngineUnavailable, OutcropError, StorageFailed
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
 
 INSTALL = "pip install 'outcrop[lancedb]'"
 READ_SECONDS_MAX = 30.0
@@ -98,6 +100,8 @@ def run(coroutine: Coroutine[Any, Any, _Result], *, seconds_max: float | None = 
 
     Raises `TimeoutError`.
     """
+    import asyncio
+
     waiting = asyncio.run_coroutine_threadsafe(coroutine, _running_loop())
     try:
         return _in_time(waiting, READ_SECONDS_MAX if seconds_max is None else seconds_max)
@@ -113,6 +117,8 @@ def run_beside(place: Place, call: Callable[[], _Result]) -> _Result:
     """
     if place.local is not None:
         return call()
+    from concurrent.futures import Future
+
     answer: Future[_Result] = Future()
 
     def answered() -> None:
@@ -250,6 +256,8 @@ def _running_loop() -> asyncio.AbstractEventLoop:
 
 @functools.cache
 def _begun_loop() -> asyncio.AbstractEventLoop:
+    import asyncio
+
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="outcrop-lancedb", daemon=True).start()
     return loop

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 
 import msgspec
@@ -124,6 +123,8 @@ def _versions() -> Versions:
 
 
 def _version(distribution: str) -> str | None:
+    from importlib import metadata  # here: it takes all of `email` along
+
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -98,6 +97,8 @@ class LanceSnapshot:
             depth = min(self.version.chunk_count, max(_FIELD_DEPTH, _FIELD_DEPTH_FACTOR * limit))
             fields = (lancedb().query.MatchQuery(terms, field) for field in (TERMS, TITLE_TERMS))
             queries = [_columns(table.query().nearest_to_text(field), condition, [SLOT, _SCORE], depth) for field in fields]
+            import asyncio
+
             texts, titles = await asyncio.gather(*queries)
             found = _summed(texts, titles)
             return Ranking(slots=found.slots[:limit], scores=found.scores[:limit])
