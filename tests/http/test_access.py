@@ -46,6 +46,7 @@ DECIDED = {
     "POST /v1/collections/{name}/documents/delete": "write",
     "GET /v1/collections/{name}/builds": "read",
     "POST /v1/collections/{name}/builds": "admin",
+    "GET /v1/collections/{name}/build-choices": "admin",
     "GET /v1/collections/{name}/builds/{build}": "read",
     "DELETE /v1/collections/{name}/builds/{build}": "admin",
     "GET /v1/collections/{name}/builds/{build}/events": "read",
