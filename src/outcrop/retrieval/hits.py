@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
@@ -25,8 +26,12 @@ class Passage(msgspec.Struct, frozen=True):
 
     def __call__(self, text: str) -> str:
         """The best passage of a text."""
-        named = analyzer(self.analyzer)
-        return snippet(text, frozenset(named.terms(self.query)), named)
+        return snippet(text, _terms(self.query, self.analyzer), analyzer(self.analyzer))
+
+
+@lru_cache(64)  # the snippets of an answer are made one after the other
+def _terms(query: str, name: str) -> frozenset[str]:
+    return frozenset(analyzer(name).terms(query))
 
 
 class Hit(msgspec.Struct, frozen=True, eq=False):

@@ -45,7 +45,9 @@ def snippet(
     width = max(1, width)
     wanted = frozenset(terms)
     matches = analyzer.spans(text, only=wanted) if wanted else []
-    start, end = _cut(text, *_window(text, _densest(matches, width), width), reach=min(_WORD_REACH, width // 4))
+    start, end = len(text) - len(text.lstrip()), len(text.rstrip())
+    if end - start > width:
+        start, end = _cut(text, *_window(text, _densest(matches, width), width), reach=min(_WORD_REACH, width // 4))
     body = _marked(text, (start, end), matches, mark=mark, escape=escape)
     return f"{ELLIPSIS if text[:start].strip() else ''}{body}{ELLIPSIS if text[end:].strip() else ''}"
 
@@ -69,10 +71,10 @@ def _densest(matches: list[Span], width: int) -> list[Span]:
 
 
 def _window(text: str, chosen: list[Span], width: int) -> tuple[int, int]:
-    """Where the snippet begins and the latest that it may end, before it is fitted to words."""
+    """Where the snippet of a longer text begins and the latest that it may end, before it is fitted to words."""
     first = len(text) - len(text.lstrip())
     last = len(text.rstrip())
-    if not chosen or last - first <= width:
+    if not chosen:
         return first, min(last, first + width)
     match_start, match_end = chosen[0].start, chosen[-1].end
     earliest = max(first, min(match_start, match_end - width))

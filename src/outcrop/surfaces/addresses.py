@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?", re.IGNORECASE)
 
 
+@lru_cache(256)  # every request is asked under some name
 def is_loopback(host: str) -> bool:
     """Whether a host's name or address is this machine's own.
 

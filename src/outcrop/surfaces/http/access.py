@@ -12,6 +12,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from outcrop.surfaces.addresses import is_loopback, name_in
+from outcrop.surfaces.http.border import header
 from outcrop.surfaces.http.observing import note_key
 from outcrop.surfaces.http.problems import Forbidden, Unauthenticated
 from outcrop.surfaces.http.served import Served
@@ -70,15 +71,15 @@ def check_again(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
 
 
 def _check_host(connection: ASGIConnection[Any, Any, Any, Any], door: Served) -> None:
-    host = connection.headers.get("host", "")
+    host = header(connection.scope, b"host")
     if door.is_local and not is_loopback(name_in(host)):
         raise Forbidden(f"this server is for this machine alone and was asked as {host!r:.100}; ask it as localhost, or make a key")
 
 
 def _check_origin(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
     """Browsers say which site a page is of that asks; a page of another site may ask nothing, not even blindly."""
-    origin, host = connection.headers.get("origin"), connection.headers.get("host", "")
-    if origin is not None and origin.lower().partition("://")[2] != host.lower():
+    origin, host = header(connection.scope, b"origin"), header(connection.scope, b"host")
+    if origin and origin.lower().partition("://")[2] != host.lower():
         raise Forbidden(
             f"a page of {origin!r:.100} asks a server at {host!r:.100}; a proxy between them must pass the header Host on as it is"
         )
@@ -104,7 +105,7 @@ def is_limited(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
 
 def _key(connection: ASGIConnection[Any, Any, Any, Any], door: Served) -> Key:
     assert door.keys is not None
-    given = connection.headers.get("authorization", "")
+    given = header(connection.scope, b"authorization")
     if not given:
         raise Unauthenticated("this server wants a key: Authorization: Bearer oc_... (outcrop keys create makes one)")
     found = door.keys.holder(given[len(_BEARER) :].strip()) if given.lower().startswith(_BEARER) else None

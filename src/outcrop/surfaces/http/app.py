@@ -33,6 +33,7 @@ from outcrop.surfaces.http.configuring import Configuration, State
 from outcrop.surfaces.http.metrics import FOLDER_VARIABLE, Metrics
 from outcrop.surfaces.http.observing import Observed
 from outcrop.surfaces.http.served import JUDGING_WAIT_MAX, Bodies, Served
+from outcrop.surfaces.http.shortcut import Shortcut
 from outcrop.surfaces.http.working import Work
 from outcrop.surfaces.keys import Keys
 
@@ -95,7 +96,7 @@ def application(
         guards=[guard],
         lifespan=[lifespan],
         exception_handlers={HTTPException: _refused, Exception: _failed},
-        before_send=[_identified],
+        before_send=[_complete],
         request_max_body_size=None,  # counted where it is read
         openapi_config=None,
         logging_config=None,
@@ -103,7 +104,7 @@ def application(
     )
     # What the framework knows of the routes, which `describing` completes: of another application, since it would add its own.
     app.state.described = cache(lambda: _Application(route_handlers=_ROUTES, openapi_config=_OPENAPI, logging_config=None))
-    bordered = border(app.asgi_handler, seconds_max=lambda: app.state.served.limits.idle_seconds_max)
+    bordered = border(Shortcut(app.asgi_handler, _answer_to), seconds_max=lambda: app.state.served.limits.idle_seconds_max)
     app.asgi_handler = Observed(bordered, logs_requests=logs_requests)
     return app
 
@@ -177,10 +178,12 @@ async def _sampling(door: Served) -> AsyncIterator[None]:
         task.cancel()
 
 
-async def _identified(message: Message, scope: Scope) -> None:
+async def _complete(message: Message, scope: Scope) -> None:
+    """What the framework says of the methods that a path takes, in full."""
     if message["type"] == "http.response.start":
-        headers = [*message.get("headers", ()), (b"x-request-id", request_id(scope).encode())]
-        message["headers"] = [(name, _allowed(scope, value) if name.lower() == b"allow" else value) for name, value in headers]
+        message["headers"] = [
+            (name, _allowed(scope, value) if name.lower() == b"allow" else value) for name, value in message.get("headers", ())
+        ]
 
 
 def _allowed(scope: Scope, found: bytes) -> bytes:
@@ -192,6 +195,11 @@ def _allowed(scope: Scope, found: bytes) -> bytes:
         if any(one is handler for one in handlers):
             methods |= {str(method) for one in handlers for method in one.http_methods}
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set()))).encode()
+
+
+def _answer_to(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """What an error is answered with, as the framework would choose it."""
+    return _refused(request, error) if isinstance(error, HTTPException) else _failed(request, error)
 
 
 def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncIterator, Callable
+from time import monotonic
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from litestar import Request
-from litestar.exceptions import InternalServerException
 
 from outcrop import Fusion, Gate
 from outcrop.config import ServerLimits
@@ -17,7 +18,7 @@ from outcrop.errors import InvalidSource, MissingExtra
 from outcrop.index_values import IndexKind, OptimizeFor
 from outcrop.judging.gate import VANISHED_SHARE_MAX
 from outcrop.model import SearchMode
-from outcrop.surfaces.http.border import held
+from outcrop.surfaces.http.border import header, held
 from outcrop.surfaces.http.problems import BadRequest, DeadlinePassed, TooLarge, Unsupported
 from outcrop.surfaces.http.served import served
 
@@ -280,10 +281,10 @@ def _field_of(error: Exception) -> str | None:
 
 def kind_of(request: Request[Any, Any, Any]) -> str:
     """The kind of the request's body, "" if it is not said. Raises `Unsupported` for a body that is compressed."""
-    coding = request.headers.get("content-encoding", "").strip().lower()
+    coding = header(request.scope, b"content-encoding").strip().lower()
     if coding not in ("", "identity"):
         raise Unsupported(f"the body is encoded with {coding!r:.60}; send it as it is")
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return header(request.scope, b"content-type").partition(";")[0].strip().lower()
 
 
 def within(limits: ServerLimits, body: _Body) -> _Body:
@@ -307,35 +308,37 @@ async def raw(request: Request[Any, Any, Any]) -> bytes:
     door = served(request)
     limits = door.limits
     limit, seconds = limits.body_bytes_max, limits.seconds_max
-    told = request.headers.get("content-length", "")
+    told = header(request.scope, b"content-length")
     if told.isdecimal() and (len(told) > _DIGITS_MAX or int(told) > limit):
         raise TooLarge(_TOO_LARGE.format(limit))
     pieces, size = [], 0
-    try:
-        async with asyncio.timeout(seconds):
-            async for piece in pieces_of(request):
-                door.bodies.take(len(piece))
-                held(request.scope, len(piece))
-                size += len(piece)
-                pieces.append(piece)
-                if size > limit:
-                    raise TooLarge(_TOO_LARGE.format(limit))
-    except TimeoutError as error:
-        raise DeadlinePassed(f"the body did not come within {seconds:g} seconds", cause="sender") from error
+    async for piece in pieces_of(request, seconds_max=seconds):
+        door.bodies.take(len(piece))
+        held(request.scope, len(piece))
+        size += len(piece)
+        pieces.append(piece)
+        if size > limit:
+            raise TooLarge(_TOO_LARGE.format(limit))
     return b"".join(pieces)
 
 
-async def pieces_of(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises `BadRequest` if it ends before it is whole, `DeadlinePassed` if nothing comes for long."""
-    seconds, coming = served(request).limits.idle_seconds_max, aiter(request.stream())
-    try:
-        while True:
-            async with asyncio.timeout(seconds):
-                piece = await anext(coming)
+async def pieces_of(request: Request[Any, Any, Any], *, seconds_max: float = math.inf) -> AsyncIterator[bytes]:
+    """The body as it comes.
+
+    Raises `BadRequest` if it ends before it is whole, `DeadlinePassed` if nothing comes for long or not all in `seconds_max`.
+    """
+    seconds, began, more = served(request).limits.idle_seconds_max, monotonic(), True
+    while more:
+        left = seconds_max - (monotonic() - began)
+        try:
+            async with asyncio.timeout(min(seconds, left)):
+                message = await request.receive()
+        except TimeoutError as error:
+            if left <= seconds:
+                raise DeadlinePassed(f"the body did not come within {seconds_max:g} seconds", cause="sender") from error
+            raise DeadlinePassed(f"nothing of the body came for {seconds:g} seconds", cause="sender") from error
+        if message["type"] != "http.request":
+            raise BadRequest("the body ended before it was whole: the client has gone")
+        more = message.get("more_body", False)
+        if piece := message.get("body", b""):
             yield piece
-    except StopAsyncIteration:
-        return
-    except TimeoutError as error:
-        raise DeadlinePassed(f"nothing of the body came for {seconds:g} seconds", cause="sender") from error
-    except InternalServerException as error:  # what the framework makes of a client that has gone
-        raise BadRequest("the body ended before it was whole: the client has gone") from error

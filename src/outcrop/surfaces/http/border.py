@@ -5,7 +5,7 @@
 - HEAD is GET without the body.
 - Answers are compressed, on a thread if they are long, and sent in pieces: a client that does not read holds up only itself, and
   is given up.
-- What nobody has said otherwise of is not kept by caches.
+- An answer has the id of its request. What nobody has said otherwise of is not kept by caches.
 - Bytes of the body that were counted while it was read (`Bodies`) are given back when the request is done with.
 """
 
@@ -34,8 +34,9 @@ _PIECE_BYTES = 65_536
 _COMPRESSED_KINDS = (b"application/json", b"application/problem+json", b"text/")
 _DOCUMENT = re.compile(rb"(/v1/collections/[a-z0-9_-]+/documents/)(.+)", re.DOTALL)
 _PLACE = "-"  # of the id in the address that the router sees
-_GIVEN_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}")
+_GIVEN_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ID, _DOCUMENT_ID, _METHOD, _HELD = "outcrop_request_id", "outcrop_document_id", "outcrop_method", "outcrop_held"
+_ID_HEADER = b"x-request-id"
 _DEFAULTS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
 
@@ -63,7 +64,7 @@ def border(app: ASGIApp, *, seconds_max: Callable[[], float]) -> ASGIApp:
             scope["method"] = "GET"
         try:
             await app(scope, receive, answer.send)
-        except LitestarException:
+        except (LitestarException, Unread):
             if not answer.is_over:
                 raise
         finally:
@@ -76,10 +77,18 @@ def request_id(scope: Scope) -> str:
     """The id of a request: the client's own, if it is a plain one, or a new one."""
     state: dict[str, Any] = scope.setdefault("state", {})
     if _ID not in state:
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        state[_ID] = given.decode() if _GIVEN_ID.fullmatch(given) else uuid4().hex
+        given = header(scope, _ID_HEADER)
+        state[_ID] = given if _GIVEN_ID.fullmatch(given) else uuid4().hex
     found: str = state[_ID]
     return found
+
+
+def header(scope: Scope, name: bytes) -> str:
+    """What the first header of this name says, "" if there is none. Names are in small letters."""
+    for given, value in scope["headers"]:
+        if given == name:
+            return value.decode("latin-1")
+    return ""
 
 
 def method_of(scope: Scope) -> str:
@@ -123,7 +132,8 @@ async def _sent_problem(refused: tuple[HTTPStatus, str], about: str, send: Send)
     status, detail = refused
     row = problems.problem_of_status(status)
     content = problems.body(row, detail, about)
-    headers = [(b"content-type", problems.MEDIA_TYPE.encode()), (b"content-length", str(len(content)).encode()), *_DEFAULTS]
+    kind, length = (b"content-type", problems.MEDIA_TYPE.encode()), (b"content-length", str(len(content)).encode())
+    headers = [kind, length, (_ID_HEADER, about.encode()), *_DEFAULTS]
     await send({"type": "http.response.start", "status": status.value, "headers": headers})
     await send({"type": "http.response.body", "body": content, "more_body": False})
 
@@ -140,6 +150,7 @@ class _Answer:
     """An answer on its way out."""
 
     def __init__(self, scope: HTTPScope, send: Send, seconds_max: float) -> None:
+        self._scope = scope
         self._send = send
         self._seconds_max = seconds_max
         self._headers_only = scope["method"] == "HEAD"
@@ -159,11 +170,14 @@ class _Answer:
             await self._send(message)
             return
         body, more = message["body"], message.get("more_body", False)
+        is_whole = self._start is not None and not more
         if self._start is not None:
             body = await self._begun(self._start, body, more=more)
             self._start = None
         if self._headers_only:
             await self._ended_early(more=more)
+        elif is_whole and len(body) <= _PIECE_BYTES:  # it is handed over, and nobody waits until it is read
+            await self._send({"type": "http.response.body", "body": body, "more_body": False})
         else:
             await self._in_pieces(body, more=more)
 
@@ -177,6 +191,7 @@ class _Answer:
                 headers |= {b"content-encoding": b"gzip", b"content-length": str(len(body)).encode()}
         for name, value in _DEFAULTS:
             headers.setdefault(name, value)
+        headers[_ID_HEADER] = request_id(self._scope).encode()
         start["headers"] = list(headers.items())
         await self._send(start)
         return body
@@ -216,10 +231,8 @@ async def _compressed(body: bytes) -> bytes:
 
 def _takes_gzip(scope: HTTPScope) -> bool:
     """Whether the client takes gzip, by its `Accept-Encoding`."""
-    for name, value in scope["headers"]:
-        if name == b"accept-encoding":
-            for one in value.decode("latin-1").lower().split(","):
-                coding, _, quality = (part.strip() for part in one.partition(";"))
-                if coding in ("gzip", "x-gzip", "*"):
-                    return re.fullmatch(r"q=0(\.0*)?", quality) is None
+    for one in header(scope, b"accept-encoding").lower().split(","):
+        coding, _, quality = (part.strip() for part in one.partition(";"))
+        if coding in ("gzip", "x-gzip", "*"):
+            return re.fullmatch(r"q=0(\.0*)?", quality) is None
     return False

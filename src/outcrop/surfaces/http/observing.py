@@ -11,7 +11,7 @@ from typing import Any
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from outcrop import spans
-from outcrop.surfaces.http.border import method_of, request_id
+from outcrop.surfaces.http.border import header, method_of, request_id
 from outcrop.surfaces.http.metrics import METHODS, NO_ROUTE, Metrics
 
 _log = logging.getLogger("outcrop.http")
@@ -82,7 +82,7 @@ def _method(scope: Scope) -> str:
 
 def _asked(scope: Scope) -> dict[str, spans.Value | None]:
     """What a request's span has from the beginning. Not the query string: it may be what is searched for."""
-    host, client = _header(scope, b"host"), scope.get("client")
+    host, client = header(scope, b"host"), scope.get("client")
     return {
         "http.request.method": "_OTHER" if (method := _method(scope)) == "other" else method,
         "url.path": scope["path"],
@@ -90,17 +90,13 @@ def _asked(scope: Scope) -> dict[str, spans.Value | None]:
         "server.address": host.rpartition(":")[0] or host or None,
         "client.address": None if client is None else client[0],
         "network.protocol.version": scope.get("http_version"),
-        "user_agent.original": _header(scope, b"user-agent") or None,
+        "user_agent.original": header(scope, b"user-agent") or None,
         "outcrop.request_id": request_id(scope),
     }
 
 
 def _sent_with(scope: Scope) -> Any:
     return spans.sent_with({name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]})
-
-
-def _header(scope: Scope, wanted: bytes) -> str:
-    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
 
 
 def _tell(scope: Scope, about: str, *, route: str, status: int, seconds: float, trace_id: str | None) -> None:

@@ -75,13 +75,18 @@ _STEPS = ("embed", "lexical", "vector", "fuse", "fetch", "total")
 
 def json(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response[Any]:
     """A value as JSON; what JSON has no kind for is its text."""
-    return Response(msgspec.json.encode(value, enc_hook=str), media_type=JSON, status_code=status, headers=headers)
+    return encoded(_encoded(value), status=status, headers=headers)
 
 
-def answer(query: str | None, hits: Hits, headers: dict[str, str] | None = None) -> Response[Any]:
-    """A search's answer. Raises `AnswerTooLarge`."""
+def encoded(content: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> Response[Any]:
+    """What is JSON already."""
+    return Response(content, media_type=JSON, status_code=status, headers=headers)
+
+
+def answer(query: str | None, hits: Hits) -> bytes:
+    """A search's answer, as JSON. Raises `AnswerTooLarge`."""
     _check_size(sum(len(hit.text) for hit in hits))
-    return json(search_answer(query, hits), headers=about(hits) if headers is None else headers)
+    return _encoded(search_answer(query, hits))
 
 
 def answers(found: list[Hits], queries: list[str | None]) -> Response[Any]:
@@ -126,6 +131,10 @@ def about(hits: Hits) -> dict[str, str]:
         "ETag": _tag(hits),
         "Server-Timing": ", ".join(f"{name};dur={value:.3f}" for name, value in took if value is not None),
     }
+
+
+def _encoded(value: Any) -> bytes:
+    return msgspec.json.encode(value, enc_hook=str)
 
 
 def _tag(hits: Hits) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, QueryParameter
@@ -18,6 +18,7 @@ from outcrop.surfaces.http.replies import Answers
 from outcrop.surfaces.http.served import served
 from outcrop.surfaces.wire import SearchAnswer
 
+_Answer = TypeVar("_Answer")
 _SEARCH = "/v1/collections/{name:str}/search"
 _EXAMPLE = {"query": "does vitamin D help against asthma?", "k": 5, "where": "year >= 2015 AND lang = 'en'"}
 _PARAMETERS = ("q", "k", "offset", "mode", "where", "log")
@@ -27,8 +28,9 @@ _BATCH = {"queries": ["vitamin D", "asthma"], "k": 3}
 @post(_SEARCH, opt=READ | described(SearchAnswer, SearchBody, example=_EXAMPLE), status_code=200, summary="Search", tags=["search"])
 async def search(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
     """By words, by meaning or both, in the active generation or another one."""
-    body = await read(request, SearchBody)
-    return await _answered(request, name, body, lambda hits: replies.answer(body.query, hits))
+    hits, content = await searched(request, name)
+    served(request).metrics.searched(name, hits)
+    return replies.encoded(content, headers=replies.about(hits))
 
 
 @get(_SEARCH, opt=READ | described(SearchAnswer), summary="Search by words in the address", tags=["search"])
@@ -50,11 +52,13 @@ async def search_by_get(
     kept = {"Cache-Control": "private, no-cache" if "authorization" in request.headers else "no-cache", "Vary": "Authorization"}
     known = request.headers.get("if-none-match")
 
-    def answer(hits: Hits) -> Response[Any]:
-        headers = replies.about(hits) | kept
-        return replies.unchanged(headers) if replies.is_known(headers["ETag"], known) else replies.answer(q, hits, headers)
+    def answer(hits: Hits) -> bytes | None:
+        return None if replies.is_known(replies.about(hits)["ETag"], known) else replies.answer(q, hits)
 
-    return await _answered(request, name, body, answer)
+    hits, content = await _found(request, name, body, answer)
+    served(request).metrics.searched(name, hits)
+    headers = replies.about(hits) | kept
+    return replies.unchanged(headers) if content is None else replies.encoded(content, headers=headers)
 
 
 @post(
@@ -85,19 +89,22 @@ async def search_many(request: Request[Any, Any, Any], name: FromPath[str]) -> R
     return response
 
 
-async def _answered(
-    request: Request[Any, Any, Any], name: str, body: SearchBody, answer: Callable[[Hits], Response[Any]]
-) -> Response[Any]:
-    """The answer to a search. It is made on the thread of the search: snippets of a thousand hits take longer than finding them."""
+async def searched(request: Request[Any, Any, Any], name: str) -> tuple[Hits, bytes]:
+    """What a request finds that posts a search, and the answer's JSON."""
+    body = await read(request, SearchBody)
+    return await _found(request, name, body, lambda hits: replies.answer(body.query, hits))
 
-    def search_one(collection: Collection) -> tuple[Hits, Response[Any]]:
+
+async def _found(
+    request: Request[Any, Any, Any], name: str, body: SearchBody, answer: Callable[[Hits], _Answer]
+) -> tuple[Hits, _Answer]:
+    """What a search finds, and the answer. It is made on the thread of the search: a thousand snippets take longer than finding."""
+
+    def search_one(collection: Collection) -> tuple[Hits, _Answer]:
         hits = collection.search(body.query, vector=body.vector, generation=body.generation, cache=body.cache, **body.options())
         return hits, answer(hits)
 
-    door = served(request)
-    hits, response = await door.collection(name, search_one)
-    door.metrics.searched(name, hits)
-    return response
+    return await served(request).collection(name, search_one)
 
 
 def _check_parameters(request: Request[Any, Any, Any]) -> None:

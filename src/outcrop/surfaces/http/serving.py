@@ -14,11 +14,12 @@ import socket
 import sys
 import tempfile
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
@@ -102,6 +103,7 @@ def _serve(serving: Serving, notice: str) -> None:
         address=serving.host,
         port=serving.port,
         interface=Interfaces.ASGI,
+        loop=Loops.asyncio if find_spec("uvloop") is None else Loops.uvloop,  # which there is none of for Windows
         workers=1 + serving.readers,
         websockets=False,
         backlog=_BACKLOG,
