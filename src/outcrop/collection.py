@@ -92,7 +92,7 @@ class Collection:
         is nothing to search yet.
 
         The index is mapped, not read. An embedder that asks a server is made and not asked; one of your own is asked (to embed a
-        few short texts, as a first search does) only if its attribute `is_remote` is False.
+        few short texts, as a first search does) only if its attribute `is_remote` is False. `outcrop serve` does it by itself.
 
         Raises what a first search raises: `Damaged`, `EmbedderMismatch`, `UnknownEmbedder`, `MissingExtra`.
         """

@@ -50,6 +50,8 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     | `batch_hits_max` | those times `k` |
     | `query_characters_max` | characters of a query |
     | `documents_max` | documents or ids in a body |
+    | `warm_collections_max` | collections that are opened before they are searched, those that were used last; 0: none |
+    | `warm_seconds_max` | how long the server is not ready at its start because they are being opened |
     """
 
     threads: int = 8
@@ -69,6 +71,8 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     batch_hits_max: int = 20_000
     query_characters_max: int = 100_000
     documents_max: int = 10_000
+    warm_collections_max: int = 32
+    warm_seconds_max: float = 30.0
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -260,6 +264,8 @@ RULES: dict[str, Rule] = {
     "server.batch_hits_max": _whole(10, 10_000_000),
     "server.query_characters_max": _whole(1, 100_000),
     "server.documents_max": _whole(1, 100_000),
+    "server.warm_collections_max": _whole(0, 10_000),
+    "server.warm_seconds_max": _number(0, 86_400),
 }
 #: The tables among them.
 TABLES = {"server": ServerLimits}
@@ -308,6 +314,7 @@ _SMALL: dict[str, object] = {
     "batch_documents": 64,
     "tail_chunks_max": 64,
     "background": False,
+    "server.warm_collections_max": 0,
 }
 PRESETS: dict[str, dict[str, object]] = {
     "default": _BUILTIN,

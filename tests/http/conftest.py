@@ -103,6 +103,19 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         yield client
 
 
+def until_ready(client: Client | httpx.Client) -> None:
+    """Wait until the collections are open."""
+    until(lambda: client.get("/readyz").status_code == 200)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait for something that comes by itself."""
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.02)
+
+
 class SlowEmbedder:
     """An embedding server of one's own: `asked` is set by the first real request, and none is answered before `go_on` is set."""
 

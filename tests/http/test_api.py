@@ -12,7 +12,7 @@ from litestar.testing import TestClient
 import outcrop
 from outcrop import Config
 from outcrop.surfaces.http.app import application
-from tests.http.conftest import ROCKS, Client
+from tests.http.conftest import ROCKS, Client, until_ready
 
 
 def _search(client: Client, **body: Any) -> Any:
@@ -117,6 +117,7 @@ def test_a_generation_goes_live_and_back(client: Client) -> None:
 
 def test_health_tells_of_every_collection(client: Client) -> None:
     assert client.get("/livez").status_code == 200
+    until_ready(client)
     assert client.get("/readyz").json() == {"ready": True}
     assert client.get("/health").json()["collections"]["rocks"]["degraded"] is None
 

@@ -20,7 +20,7 @@ import outcrop
 from outcrop import Config
 from outcrop.surfaces.keys import Keys
 from outcrop.surfaces.logs import QueuedLines, as_json, as_text
-from tests.http.conftest import Client, TestClient, application
+from tests.http.conftest import Client, TestClient, application, until_ready
 
 
 @contextmanager
@@ -44,6 +44,7 @@ def kept(name: str = "outcrop") -> Iterator[list[dict[str, Any]]]:
 def logging_client(folder: Path) -> Iterator[Client]:
     opening = lambda: outcrop.open(folder, config=Config.mvp_only(background=False))  # noqa: E731
     with TestClient(application(opening, logs_requests=True)) as client:
+        until_ready(client)  # which is told too
         yield client
 
 

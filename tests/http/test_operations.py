@@ -89,6 +89,7 @@ def test_the_dashboard_shows_all_that_is_told_but_for_what_is_named_here(client:
         "outcrop_sequence",
         "outcrop_generations",
         "outcrop_collection_failing",
+        "outcrop_collection_cold",
         "outcrop_live_recall_searches_total",
         "outcrop_unembedded_chunks",
         "outcrop_cache_entries",

@@ -62,6 +62,8 @@ OTHER: dict[str, object] = {
     "server.batch_hits_max": 30,
     "server.query_characters_max": 50,
     "server.documents_max": 6,
+    "server.warm_collections_max": 7,
+    "server.warm_seconds_max": 4.5,
 }
 WAITING: dict[str, str] = {
     "mode": '"default"',

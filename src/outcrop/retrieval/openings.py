@@ -29,7 +29,9 @@ from outcrop.sqlite_files import Connections
 
 _log = logging.getLogger("outcrop")
 _OTHERS_OPEN_MAX = 4
-_WATCH_SECONDS = 0.1
+_WATCH_SECONDS, _WATCH_SECONDS_MAX = 0.1, 1.0
+_WATCHED_AT_ONCE = 8  # of more, each is looked at less often
+_LOOK_SECONDS = 5.0
 _IDLE_SECONDS = 30.0
 _RESCUES_MAX = 2
 _FAILED_SECONDS = 3.0
@@ -113,6 +115,7 @@ class Openings:
 
     def close(self) -> None:
         """Let go of all of them; searches that are running end first. Idempotent."""
+        _watched.discard(self)
         with self._lock:
             self.closed = True
             opened = [*self._others.values(), *([self._current[1]] if self._current else [])]
@@ -158,6 +161,7 @@ class Openings:
         with self._lock:
             if not self._live.current.background:
                 self._watched_by = None
+                _watched.discard(self)
             return self._watched_by is not None
 
     def earlier(self) -> list[GenerationName]:
@@ -319,6 +323,7 @@ class Openings:
             if not self._live.current.background or self._watched_by == os.getpid():
                 return
             self._watched_by = os.getpid()
+            _watched.add(self)
         try:
             threading.Thread(target=_watch, args=(weakref.ref(self),), name="outcrop-watch", daemon=True).start()
         except RuntimeError as error:  # the system has no thread to give: searches see promotions without one, only less promptly
@@ -326,18 +331,22 @@ class Openings:
             _log.warning("collection %r is not watched: %s", self.folder.path.name, error)
 
 
+_watched: weakref.WeakSet[Openings] = weakref.WeakSet()
+
+
 def _watch(watched: weakref.ref[Openings]) -> None:
     """Look around until the collection is closed or forgotten."""
     pause = threading.Event()
     seen: tuple[object, ...] = ()
-    while not pause.wait(_WATCH_SECONDS):
+    looked_at = 0.0
+    while not pause.wait(min(_WATCH_SECONDS_MAX, _WATCH_SECONDS * max(1.0, len(_watched) / _WATCHED_AT_ONCE))):
         openings = watched()
         if openings is None or not openings.keeps_watching():
             return
         now = _state(openings)
-        if now == seen and int(monotonic() / _WATCH_SECONDS) % 50:
+        if now == seen and monotonic() - looked_at < _LOOK_SECONDS:
             continue
-        seen = now
+        seen, looked_at = now, monotonic()
         try:
             openings.watch()
         except OutcropError as error:

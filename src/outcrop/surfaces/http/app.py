@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from functools import cache
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from litestar import Litestar, Request, Response
@@ -34,6 +35,7 @@ from outcrop.surfaces.http.metrics import FOLDER_VARIABLE, Metrics
 from outcrop.surfaces.http.observing import Observed
 from outcrop.surfaces.http.served import JUDGING_WAIT_MAX, Bodies, Served
 from outcrop.surfaces.http.shortcut import Shortcut
+from outcrop.surfaces.http.warming import Together, Warming
 from outcrop.surfaces.http.working import Work
 from outcrop.surfaces.keys import Keys
 
@@ -64,6 +66,7 @@ def application(
     agents_write: bool = False,
     source_folders: Sequence[str] = (),
     logs_requests: bool = False,
+    processes: int = 1,
     configured: Callable[[Config], None] = lambda _: None,
     at_end: Callable[[], None] = lambda: None,
 ) -> Litestar:
@@ -72,7 +75,8 @@ def application(
     `with_keys` asks for a key as soon as the database has any, with `needs_keys` also when it has none; without it nobody is asked.
     `is_local` refuses, where no key is wanted, requests to another host's name: a page in a browser may have had it lead here.
     `agents_write` offers the tools of MCP that write. Builds may read what lies in the `source_folders`. With `logs_requests` every
-    request is a record of the logger `outcrop.http`, at level INFO. `configured` is told of the configuration now and whenever it
+    request is a record of the logger `outcrop.http`, at level INFO. It is one of so many `processes` that share a folder, which the
+    environment names, and is ready when all of them are. `configured` is told of the configuration now and whenever it
     has changed, `at_end` is called when everything is closed.
     """
 
@@ -81,10 +85,10 @@ def application(
         with closing(opening()) as db:
             keys = Keys(db.path, always_wanted=needs_keys) if with_keys else None
             about = {"is_local": is_local, "agents_write": agents_write, "builds": Builds(source_folders)}
-            door = app.state.served = _served(db, keys, **about)
+            door = app.state.served = _served(db, keys, processes, **about)
             agents = app.state.agents = Agents(door)
             with door.configuration.watched(_announcing(door, configured)):
-                async with agents.running(), _builds(door.builds), _sampling(door):
+                async with _warming(door.warming), agents.running(), _builds(door.builds), _sampling(door):
                     yield
             for one in (door.uploads, door.judging, door.writing, door.work, door.scrapes):
                 await one.finish()
@@ -118,8 +122,9 @@ class _Application(Litestar):
         return plugins
 
 
-def _served(db: Database, keys: Keys | None, **about: Any) -> Served:
-    limits = db.config.server
+def _served(db: Database, keys: Keys | None, processes: int, **about: Any) -> Served:
+    limits, shared = db.config.server, os.environ.get(FOLDER_VARIABLE)
+    metrics = Metrics(shared=shared is not None)
 
     def threads(name: str, count: int, waiting_max: int = limits.waiting_max) -> Work:
         return Work(threads=count, waiting_max=waiting_max, seconds_max=limits.seconds_max, name=name)
@@ -134,8 +139,9 @@ def _served(db: Database, keys: Keys | None, **about: Any) -> Served:
         bodies=Bodies(limits.bodies_bytes_max),
         keys=keys,
         **about,
-        metrics=Metrics(shared=FOLDER_VARIABLE in os.environ),
+        metrics=metrics,
         configuration=Configuration(db),
+        warming=Warming(db, metrics.warmed, Together(None if shared is None else Path(shared), processes)),
     )
 
 
@@ -150,6 +156,14 @@ def _announcing(door: Served, configured: Callable[[Config], None]) -> Callable[
             loop.call_soon_threadsafe(door.reconfigured)
 
     return announce
+
+
+@asynccontextmanager
+async def _warming(found: Warming) -> AsyncIterator[None]:
+    """Open collections meanwhile."""
+    found.begin()
+    yield
+    await asyncio.to_thread(found.end)
 
 
 @asynccontextmanager

@@ -14,8 +14,8 @@ from outcrop.surfaces.http import reference, replies
 from outcrop.surfaces.http.access import ANYWHERE, OPEN, READ, holder
 from outcrop.surfaces.http.describing import described, document
 from outcrop.surfaces.http.metrics import MEDIA_TYPE
-from outcrop.surfaces.http.problems import table
-from outcrop.surfaces.http.served import served
+from outcrop.surfaces.http.problems import table, told
+from outcrop.surfaces.http.served import Served, served
 
 _DESCRIPTION = "description"
 
@@ -26,22 +26,28 @@ async def livez() -> Response[Any]:
     return replies.json({"live": True})
 
 
-@get("/readyz", opt=OPEN | described(dict[str, bool]), summary="Can it answer searches?", tags=["health"])
+@get("/readyz", opt=OPEN | described(replies.Ready), summary="Can it answer searches?", tags=["health"])
 async def readyz(request: Request[Any, Any, Any]) -> Response[Any]:
-    """503 while the database's folder cannot be read."""
+    """503 while the database's folder cannot be read, and at the start until the collections are open."""
+    door = served(request)
     try:
-        await served(request).database(lambda db: db.collections())
+        await door.database(lambda db: db.collections())
     except OutcropError:
-        return replies.json({"ready": False}, status=503)
-    return replies.json({"ready": True})
+        reason: str | None = "the database's folder cannot be read"
+    else:
+        reason = door.warming.waits_for()
+    if reason is None:
+        return replies.json(replies.Ready(ready=True))
+    return replies.json(replies.Ready(ready=False, reason=reason), status=503, headers={"Retry-After": "1"})
 
 
 @get("/health", opt=READ | described(dict[str, Any]), summary="How is each collection?", tags=["health"])
 async def health(request: Request[Any, Any, Any]) -> Response[Any]:
-    """What is degraded and why, and what is wrong with the configuration. 503 if a collection cannot be looked at."""
+    """What is degraded or cold and why, and what is wrong with the configuration. 503 if a collection cannot be looked at."""
     door = served(request)
     found = await door.database(_health)
     knows = door.is_local or (door.keys is not None and door.keys.wanted)  # others are let in with `--no-keys` alone
+    _add_warmth(door, found)
     found["configuration"] = door.configuration.told(in_full=knows)
     failing = any("fault" in one for one in found["collections"].values())
     return replies.json(found, status=503 if failing else 200)
@@ -104,6 +110,21 @@ def _health(db: Database) -> dict[str, Any]:
         "running": db.running,
         "collections": {name: _collection(db, name) for name in db.collections()},
     }
+
+
+def _add_warmth(door: Served, found: dict[str, Any]) -> None:
+    """How far this process is with opening collections, and which cannot be opened, and why."""
+    warmth, reason = door.warming.warmth, door.warming.waits_for()
+    found["warm_up"] = {
+        "ready": reason is None,
+        "reason": reason,
+        "open": warmth.open,
+        "collections": warmth.collections,
+        "seconds": None if warmth.seconds is None else round(warmth.seconds, 3),
+    }
+    for name, error in warmth.cold.items():
+        if name in found["collections"]:
+            found["collections"][name]["cold"] = told(error, folder=str(door.db.path))
 
 
 def _collection(db: Database, name: str) -> dict[str, Any]:

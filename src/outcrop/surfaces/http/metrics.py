@@ -16,6 +16,7 @@ from prometheus_client.values import close_all_multiprocess_files
 
 from outcrop import Database, Hits
 from outcrop.surfaces.http.standing import Standing
+from outcrop.surfaces.http.warming import Warmth
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 MEDIA_TYPE = "text/plain; version=0.0.4"  # the framework adds the charset
@@ -133,6 +134,10 @@ class Metrics:
     def configured(self, hash_: str, *, loaded_at: float, usable: bool) -> None:
         """Say with which configuration this process runs, since when, and whether what the file says now can be used."""
         self._standing.configured(hash_, loaded_at=loaded_at, usable=usable)
+
+    def warmed(self, warmth: Warmth) -> None:
+        """Say how far this process is with opening collections."""
+        self._standing.warmed(warmth)
 
     def sample(self, db: Database, waiting: Callable[[], dict[str, int]]) -> None:
         """Say how this process stands, where another one of the server answers the next scrape."""

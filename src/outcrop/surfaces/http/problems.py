@@ -185,6 +185,12 @@ def body_of(error: BaseException, request_id: str, *, folder: str) -> bytes:
     return body(row, _without(str(error), folder), request_id, told)
 
 
+def told(error: BaseException, *, folder: str) -> str:
+    """An error in words for clients: its message where that may be told, without the database's `folder`."""
+    row = problem_of(error)
+    return str(_without(str(error), folder)) if row.told else row.title
+
+
 def _without(value: Any, folder: str) -> Any:
     return value.replace(folder, "the database") if isinstance(value, str) else value
 

@@ -35,6 +35,13 @@ class Names(msgspec.Struct, frozen=True):
     collections: tuple[str, ...]
 
 
+class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether searches are answered as fast as they can be, and if not, why not yet."""
+
+    ready: bool
+    reason: str | None = None
+
+
 class Made(msgspec.Struct, frozen=True):
     """A collection that was made."""
 

@@ -15,6 +15,7 @@ from outcrop.surfaces.http.builds.running import Builds
 from outcrop.surfaces.http.configuring import Configuration
 from outcrop.surfaces.http.metrics import Metrics
 from outcrop.surfaces.http.problems import Busy
+from outcrop.surfaces.http.warming import Warming
 from outcrop.surfaces.http.working import Work
 from outcrop.surfaces.keys import Keys
 
@@ -59,6 +60,7 @@ class Served(msgspec.Struct, frozen=True, eq=False):
     agents_write: bool
     metrics: Metrics
     configuration: Configuration
+    warming: Warming
 
     @property
     def limits(self) -> ServerLimits:

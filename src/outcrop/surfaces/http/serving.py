@@ -161,6 +161,7 @@ def _application(serving: Serving) -> Litestar:
         agents_write=serving.agents_write,
         source_folders=serving.source_folders,
         logs_requests=serving.access_log,
+        processes=1 + serving.readers,
         configured=lambda config: logs.log_from(config.log_level),
         at_end=end,
     )

@@ -25,6 +25,7 @@ from outcrop import Database, Stats
 from outcrop.errors import OutcropError
 from outcrop.memory import CacheStats
 from outcrop.surfaces.http import on_disk
+from outcrop.surfaces.http.warming import Warmth
 
 _OF_A_PROCESS = re.compile(r"gauge_live\w+_(\d+)\.db")
 _CONFIG = "outcrop_config_info"
@@ -50,6 +51,7 @@ class Standing:
         self._of_processes(registry)
         self._of_collections(registry)
         self._of_the_configuration(registry)
+        self._of_the_warm_up(registry)
         self._note_process()
 
     def _of_processes(self, registry: CollectorRegistry) -> None:
@@ -122,6 +124,22 @@ class Standing:
         self._config.labels(hash_).set(1)
         self._config_loaded_at.set(loaded_at)
         self._config_usable.set(usable)
+
+    def _of_the_warm_up(self, registry: CollectorRegistry) -> None:
+        gauge = _Gauges(registry)
+        self._was_cold: set[str] = set()
+        self._cold = gauge("outcrop_collection_cold", "Whether a collection cannot be opened.", "collection", mode="livemax")
+        self._warm_up_seconds = gauge(
+            "outcrop_warm_up_seconds", "Seconds that opening the collections took at the start.", mode="livemax"
+        )
+
+    def warmed(self, warmth: Warmth) -> None:
+        """This process has opened collections, or could not."""
+        self._was_cold |= warmth.cold.keys()
+        for name in self._was_cold:
+            self._cold.labels(name).set(name in warmth.cold)
+        if warmth.seconds is not None:
+            self._warm_up_seconds.set(warmth.seconds)
 
     def use(self, collection: str) -> None:
         """This process has the collection open. Only of such is told what takes opening it."""
