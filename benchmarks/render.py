@@ -31,6 +31,7 @@ _TITLES = {
     LEXICAL: "Lexical",
 }
 Peers = dict[str, dict[str, Any]]
+_LINE_COLOURS = ("#9aa5b1", "#5c6b7a", "#c0a36e", "#7d9c65", "#b07aa1", "#4e79a7", "#e15759")
 
 
 def peers_section(found: dict[str, Any]) -> str:
@@ -188,14 +189,20 @@ def draw_peers(found: dict[str, Any]) -> None:
 
 
 def draw_curves(found: dict[str, Any]) -> None:
-    """Lines: milliseconds over recall, one plot for each corpus."""
+    """Milliseconds over recall, one plot for each corpus: lines, and a star for what Outcrop has chosen. Each nine is as wide."""
+    recalls = (0.7, 0.9, 0.97, 0.99, 0.997, 0.999)
     for name, curves in found["corpora"].items():
-        figure, axes = _figure(5.2, 3.6)
-        for one, curve in curves.items():
-            points = sorted((point["recall"], point["p50_ms"]) for point in curve)
-            axes.plot(*zip(*points, strict=True), marker=".", linewidth=1, label=one)
-        axes.set(yscale="log", xlabel="recall@10", ylabel="p50, ms", xlim=(0.7, 1.005))
-        axes.legend(fontsize=7, frameon=False)
+        figure, axes = _figure(7, 3.6)
+        for number, (one, curve) in enumerate(curves.items()):
+            points = sorted((1 - min(point["recall"], 0.9995), point["p50_ms"]) for point in curve)
+            marker, size = ("*", 9) if len(points) == 1 else (".", 5)
+            colour = f"C{number % 10}" if len(points) == 1 else _LINE_COLOURS[number % len(_LINE_COLOURS)]
+            axes.plot(*zip(*points, strict=True), marker=marker, markersize=size, linewidth=1, color=colour, label=one)
+        axes.set(xscale="log", yscale="log", xlabel="recall@10", ylabel="p50, ms", xlim=(0.35, 0.0004))
+        axes.set_xticks([1 - one for one in recalls], [f"{one:g}".removeprefix("0") for one in recalls])
+        axes.minorticks_off()
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         _saved(figure, f"curves-{_slug(name)}")
 
 
