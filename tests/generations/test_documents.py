@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from outcrop.documents import Counts, DocumentRow, Documents, DocumentsWriter
+from outcrop.documents import Counts, DocumentRow, Documents, DocumentsWriter, reader
 from outcrop.errors import Closed, Damaged, DuplicateDocument
 from outcrop.model import Chunk, Document
 
@@ -53,6 +53,15 @@ def test_documents_come_back_as_they_were_put_in(tmp_path: Path) -> None:
     assert list(stored.metadata()) == [(1, "a", whole.metadata), (2, "b", parted.metadata)]
     assert stored.counts() == Counts(documents=2, chunks=3)
     assert stored.sequence() == 7
+
+
+def test_to_count_chunks_without_a_vector_does_not_read_all_of_them(tmp_path: Path) -> None:
+    """It is done at the first search after each write."""
+    written(tmp_path, row(1, Document("a", "one"), "one")).close()
+    with closing(sqlite3.connect(tmp_path / "documents.sqlite")) as connection:
+        steps = [found[-1] for found in connection.execute(f"EXPLAIN QUERY PLAN {reader._UNEMBEDDED}")]
+    assert steps[0] == "SCAN u"
+    assert [step.partition(" USING")[0] for step in steps[1:]] == ["SEARCH c"]
 
 
 @pytest.mark.parametrize("text", ["a\0b", '"quoted" \\ /\b\f\n\r\t\x1f\x7f', "🎉 \u2028 \ufffd é \U0010ffff", "x" * 300_000])

@@ -27,6 +27,8 @@ _GONE = """SELECT DISTINCT id FROM documents a WHERE died > ?
 AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.id = a.id AND b.died IS NULL)
 UNION SELECT id FROM gone g WHERE died > ?
 AND NOT EXISTS (SELECT 1 FROM documents b WHERE b.id = g.id AND b.died IS NULL)"""
+# From the few to their rows: left to choose, SQLite would read every chunk.
+_UNEMBEDDED = "SELECT count(*) FROM unembedded u CROSS JOIN chunks c ON c.slot = u.slot WHERE c.died IS NULL"
 _ALIVE_AT = "born <= {0} AND (died IS NULL OR died > {0})"
 _SCAN_PAGE = 256
 _SCAN_CHARACTERS = 4_000_000
@@ -171,8 +173,7 @@ class Documents:
 
     def unembedded(self) -> int:
         """How many living chunks should have a vector and have none."""
-        statement = "SELECT count(*) FROM unembedded u JOIN chunks c ON c.slot = u.slot WHERE c.died IS NULL"
-        count: int = self._connections.fetch_all(statement, ())[0][0]
+        count: int = self._connections.fetch_all(_UNEMBEDDED, ())[0][0]
         return count
 
     def head(self) -> Head:
