@@ -2,9 +2,10 @@
 
 Measured: milliseconds of a hybrid search with ten hits and their documents, uncached, by text: in process, and over HTTP on
 loopback from a server in a process of its own, by one caller that keeps its connection; the two take turns. Then percentiles of
-100 searches a second that come at random moments, whether the ones before are answered or not, counted from when each was due; and
-answers a second from 1, 8 and 256 callers that ask without a pause. 256 are more than are let in: what is refused (429) is counted
-and not timed. The callers are a process of their own on the same cores, and read no JSON.
+100 searches a second that come at random moments, whether the ones before are answered or not, counted from when each was due, in
+process too; and answers a second from 1, 8 and 256 callers that ask without a pause. 256 are more than are let in: what is refused
+(429) is counted and not timed. The same of a server of two processes (`--readers 1`). Callers over HTTP are a process of their own
+on the same cores, and read no JSON.
 Corpus: the first 100,000 of ../shared/data/text (generated ones where it is absent), embedder `static`. Queries as in
 benchmarks.latency. Seed 20260.
 Run: python -m benchmarks.serving
@@ -23,7 +24,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -51,6 +52,7 @@ CALLERS = (1, 8, 256)
 PER_SECOND = 100
 P50_MS, P95_MS = 3.0, 10.0
 _COUNT = 300
+_PACED_CALLERS = 32
 _COME_AGAIN_SECONDS = 0.05
 _PERCENTILES = (50, 75, 95, 99)
 _PATH = f"/v1/collections/{COLLECTION}/search"
@@ -61,16 +63,26 @@ def measure(chosen: Settings) -> Result:
     """The result: a row for each way to ask."""
     texts = queries(chosen, 60 if chosen.quick else _COUNT)
     db, collection = open_cached(chosen, min(COUNT_MAX, chosen.limit))
-    with db, server(db.path) as port:
-        rows = _alone(collection, port, texts, chosen.seed)
-        plain = rows[0][1]
-        load = {f"HTTP, {PER_SECOND} a second": _loaded(chosen, port, texts, 32, per_second=PER_SECOND)}
-        for callers in CALLERS:
-            load[f"HTTP, {callers} at once" if callers > 1 else "HTTP, 1 caller"] = _loaded(chosen, port, texts, callers)
+    paced = {"callers": _PACED_CALLERS, "per_second": PER_SECOND}
+    with db:
+        with server(db.path) as port:
+            rows = _alone(collection, port, texts, chosen.seed)
+            alone = rows[0][1]
+            load = {
+                f"in process, {PER_SECOND} a second": asking(
+                    lambda: _answered(collection), texts, seconds=_seconds(chosen), **paced
+                )
+            }
+            load[f"HTTP, {PER_SECOND} a second"] = _loaded(chosen, port, texts, **paced)
+            for callers in CALLERS:
+                load[f"HTTP, {callers} at once" if callers > 1 else "HTTP, 1 caller"] = _loaded(chosen, port, texts, callers)
+        with server(db.path, "--readers", "1") as port:
+            load[f"HTTP of two processes, {PER_SECOND} a second"] = _loaded(chosen, port, texts, **paced)
+            load["HTTP of two processes, 8 at once"] = _loaded(chosen, port, texts, 8)
         size = collection.count()
     for name, found in load.items():
-        rows.append((name, *found["ms"], found["per_second"], found["refused"], found["ms"][0] / plain))
-    p50, _, p95, _ = next(iter(load.values()))["ms"]
+        rows.append((name, *found["ms"], found["per_second"], found["refused"], found["ms"][0] / alone))
+    p50, _, p95, _ = load[f"HTTP, {PER_SECOND} a second"]["ms"]
     return Result(
         question="What does HTTP cost over the same search in process?",
         corpus=f"{size:,} texts, {len(texts)} queries",
@@ -96,18 +108,29 @@ def _alone(collection: Collection, port: int, texts: Sequence[str], seed: int) -
     return [(name, *each, None, None, each[0] / plain) for name, each in percentiles.items()]
 
 
+def _answered(collection: Collection) -> Callable[[str], int]:
+    def ask(text: str) -> int:
+        collection.search(text, cache=False).to_dicts()
+        return http.client.OK
+
+    return ask
+
+
+def _seconds(chosen: Settings) -> float:
+    return 1 if chosen.quick else 5
+
+
 def _loaded(chosen: Settings, port: int, texts: Sequence[str], callers: int, *, per_second: int = 0) -> dict[str, Any]:
     """What a process of callers finds."""
     asked = chosen.cache / "serving-queries.json"
     asked.write_text(json.dumps(texts))
-    seconds = "1" if chosen.quick else "5"
     options = (
         "--child",
         str(port),
         "--callers",
         str(callers),
         "--seconds",
-        seconds,
+        str(_seconds(chosen)),
         "--texts",
         str(asked),
         "--rate",
@@ -116,10 +139,13 @@ def _loaded(chosen: Settings, port: int, texts: Sequence[str], callers: int, *, 
     return run_child("benchmarks.serving", *options)
 
 
-def asking(port: int, texts: Sequence[str], callers: int, *, seconds: float, per_second: int) -> dict[str, Any]:
+def asking(
+    calling: Callable[[], Callable[[str], int]], texts: Sequence[str], callers: int, *, seconds: float, per_second: int
+) -> dict[str, Any]:
     """Percentiles of the answers, and how many there were and how many were refused, a second.
 
-    Every caller asks without a pause; or all of them together `per_second` times, at random moments.
+    `calling` makes a caller, which searches for a text and gives the status of the answer. Each asks without a pause; or all of
+    them together `per_second` times, at random moments.
     """
     took: list[float] = []
     refused: list[None] = []
@@ -127,13 +153,13 @@ def asking(port: int, texts: Sequence[str], callers: int, *, seconds: float, per
     began = time.perf_counter()
 
     def ask(caller: int) -> None:
-        connection = Caller(port)
+        search = calling()
         for number in count(caller * len(texts) // callers):
             asked_at = next(due, seconds) if per_second else time.perf_counter() - began
             if asked_at >= seconds:
                 return
             time.sleep(max(0.0, asked_at - (time.perf_counter() - began)))
-            if connection.ask(texts[number % len(texts)]) == http.client.OK:
+            if search(texts[number % len(texts)]) == http.client.OK:
                 took.append((time.perf_counter() - began - asked_at) * 1e3)
             else:
                 refused.append(None)
@@ -185,10 +211,10 @@ class Caller:
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[int]:
-    """A server of the database, in a process of its own; its port. It logs every request, as by default, and nobody reads that."""
+def server(folder: Path, *options: str) -> Iterator[int]:
+    """A server of the database, in processes of its own; its port. It logs every request, as by default, and nobody reads that."""
     port = free_port()
-    command = [sys.executable, "-m", "outcrop", "serve", str(folder), "--port", str(port), "--no-query-log"]
+    command = [sys.executable, "-m", "outcrop", "serve", str(folder), "--port", str(port), "--no-query-log", *options]
     with started(command, port, "/livez", env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, stderr=subprocess.DEVNULL):
         yield port
 
@@ -235,7 +261,7 @@ def main() -> None:
         print(
             json.dumps(
                 asking(
-                    parsed.child,
+                    lambda: Caller(parsed.child).ask,
                     json.loads(parsed.texts.read_text()),
                     parsed.callers,
                     seconds=parsed.seconds,

@@ -112,6 +112,7 @@ class Database:
         self._shared = shared
         self._lock = forking.lock()
         self._collections: dict[str, Collection] = {}
+        self._records: dict[str, tuple[Path, tuple[int, ...] | None]] = {}  # the files that tell what they are, as they were read
         self._buffers = shared.memory.account("buffers")
         buffers.process.attach(self._buffers)
         self._replaced: list[Collection] = []
@@ -286,16 +287,30 @@ class Database:
 
     def _opened(self, name: str, ingredients: Ingredients) -> Collection:
         """The collection, opened once; with these ingredients, unless it is open already."""
+        with self._lock:
+            found = self._unchanged(name) if isinstance(name, str) else None
+        if found is not None:
+            return found
         folder = self._existing(name)
         with self._lock:
             opened = self._collections.get(name)
+            stamp = record.stamp(folder.collection_file)  # of before it is read
             made = record.read(folder)
+            self._records[name] = folder.collection_file, stamp
             if opened is None or opened.closed or opened.uuid != made.uuid:
                 if opened is not None:
                     self._replaced.append(opened)  # somebody may still search it; closed with the database
                 opened = Collection(folder, made, self._shared, ingredients)
                 self._collections[name] = opened
             return opened
+
+    def _unchanged(self, name: str) -> Collection | None:
+        """The collection, if it is open and its record is still the file that was read."""
+        opened = self._collections.get(name)
+        if opened is None or opened.closed:
+            return None
+        file, stamp = self._records[name]
+        return opened if stamp is not None and record.stamp(file) == stamp else None
 
     def _make_folder(self, made: CollectionRecord) -> None:
         """Make the collection's folder under another name and rename it: it is there whole or not at all."""

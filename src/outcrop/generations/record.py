@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -47,6 +48,15 @@ def write(folder: CollectionFolder, record: CollectionRecord) -> None:
     values = msgspec.to_builtins(record)
     content = msgspec.json.encode({**values, _CHECKSUM: _checksum(values)})
     files.write_atomically(folder.collection_file, msgspec.json.format(content, indent=1) + b"\n")
+
+
+def stamp(path: Path) -> tuple[int, ...] | None:
+    """What tells this record's file from any other that was there before; None if it cannot be looked at."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 def read(folder: CollectionFolder) -> CollectionRecord:

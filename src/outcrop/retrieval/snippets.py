@@ -17,6 +17,7 @@ ELLIPSIS = "…"
 # How far a cut may move to fall between words; text without spaces (Chinese, encoded data) is cut where the width ends.
 _WORD_REACH = 40
 _SPACES = re.compile(r"\s+")
+_OTHER_THAN_ONE_SPACE = re.compile(r"[^\S ]|  ")
 _SENTENCE_START = re.compile(r"(?:[.!?]\s+|[\u3002\uff01\uff1f]\s*|\n\s*)(?=\S)")
 _ZERO_WIDTH_JOINER = "\u200d"
 
@@ -54,6 +55,8 @@ def snippet(
 
 def _densest(matches: list[Span], width: int) -> list[Span]:
     """The matches that fit in `width` together and hold the most distinct terms, then the most matches, then come first."""
+    if not matches or matches[-1].end - matches[0].start <= width:
+        return matches
     best: tuple[int, int] = (0, 0)
     chosen = (0, 0)
     inside: Counter[str] = Counter()
@@ -127,8 +130,10 @@ def _marked(
     start, end = window
     pieces: list[str] = []
 
+    uneven = _OTHER_THAN_ONE_SPACE.search(text, start, end) is not None
+
     def take(piece: str) -> str:
-        flat = _SPACES.sub(" ", piece)
+        flat = _SPACES.sub(" ", piece) if uneven else piece
         return flat if escape is None else escape(flat)
 
     at = start
