@@ -14,6 +14,7 @@ import outcrop
 from outcrop import Config, Document
 
 SMAPS = Path("/proc/self/smaps")
+_SHARED = ("Shared_Clean:", "Shared_Dirty:")  # dirty are files of a file system that lies in memory
 PROGRAM = """
 import sys, outcrop
 from tests.test_sharing import searched
@@ -36,7 +37,7 @@ def shared_bytes(folder: Path) -> dict[str, int]:
     for line in SMAPS.read_text(errors="replace").splitlines():
         if mapping := re.match(r"[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+ *(.*)", line):
             name = mapping[1]
-        elif name is not None and name.startswith(str(folder)) and line.startswith("Shared_Clean:"):
+        elif name is not None and name.startswith(str(folder)) and line.startswith(_SHARED):
             shared[Path(name).name] = shared.get(Path(name).name, 0) + 1024 * int(line.split()[1])
     return shared
 
