@@ -25,7 +25,7 @@ FUZZ_READY := $(FUZZ_VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help environments demo serve test test-mvp crash stress fuzz compat lint lint-workflows format bench bench-full bench-check bench-1m docs eval wheel clean
+.PHONY: help environments demo serve test test-mvp crash stress conformance fuzz compat lint lint-workflows format bench bench-full bench-check bench-1m docs eval wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -54,6 +54,9 @@ stress: $(READY) ## readers and a writer beside 200 promotions and rollbacks, wi
 	$(BIN)/python -m tests.stress.stress $(ARGS)
 	$(BIN)/python -m tests.stress.stress --symlinks never $(ARGS)
 	PROMOTIONS_UNDER_LOAD=100 $(BIN)/python -m pytest -q tests/http/test_under_load.py
+
+conformance: $(READY) ## the whole suite for engines also where LanceDB's tables lie in another folder and in an object store (minutes)
+	WHOLE_SUITES=1 $(BIN)/python -m pytest -q -n auto tests/engines/test_lancedb_conformance.py $(ARGS)
 
 fuzz: $(READY) $(FUZZ_READY) ## ask a server what follows from its OpenAPI document, and 100,000 malformed requests (about ten minutes)
 	$(BIN)/python -m tests.fuzz.fuzz --schemathesis $(FUZZ_VENV)/bin/schemathesis $(ARGS)

@@ -1,7 +1,12 @@
-"""The LanceDB engine against the suite for engines: with its table in the generation's folder, in another one, and in a store."""
+"""The LanceDB engine against the suite for engines: with its table in the generation's folder, in another one, and in a store.
+
+Where it lies elsewhere, the parts are run that are about what is kept where; what is found does not depend on that. `make
+conformance` runs all of them everywhere.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -9,7 +14,7 @@ import pytest
 
 from outcrop.engines.lancedb import LanceEngine
 from outcrop.engines.protocol import Engine
-from outcrop.testing.conformance import EngineSuite, Keeping, Writing, not_possible_upstream
+from outcrop.testing.conformance import Absorbing, EngineSuite, Keeping, Shape, Snapshots, Writing, not_possible_upstream
 from tests.engines import stores
 
 _CANNOT = (
@@ -19,6 +24,10 @@ _CANNOT = (
         "test_an_unknown_slot_has_no_explanation",
     ),
 )
+_WHOLE = "WHOLE_SUITES" in os.environ
+_CANNOT_ELSEWHERE = _CANNOT if _WHOLE else ()
+_IN_A_FOLDER = (EngineSuite,) if _WHOLE else (Shape, Writing, Snapshots, Absorbing, Keeping)
+_IN_A_STORE = (EngineSuite,) if _WHOLE else (Writing, Keeping)  # each of its tests takes seconds
 
 
 class TestLanceDB(EngineSuite):
@@ -27,10 +36,10 @@ class TestLanceDB(EngineSuite):
     cannot = _CANNOT
 
 
-class TestLanceDBInAnotherFolder(EngineSuite):
+class TestLanceDBInAnotherFolder(*_IN_A_FOLDER):
     engine: ClassVar[Engine] = LanceEngine()
     needs = ("lancedb", "pyarrow")
-    cannot = _CANNOT
+    cannot = _CANNOT_ELSEWHERE
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
@@ -38,11 +47,10 @@ class TestLanceDBInAnotherFolder(EngineSuite):
         cls.engine = LanceEngine(tmp_path_factory.mktemp("tables").as_uri())
 
 
-class TestLanceDBInAStore(Writing, Keeping):
-    """The parts that are about what is kept where; what is found does not depend on that, and the rest takes minutes."""
-
+class TestLanceDBInAStore(*_IN_A_STORE):
     engine: ClassVar[Engine] = LanceEngine()
     needs = ("lancedb", "pyarrow")
+    cannot = _CANNOT_ELSEWHERE
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod

@@ -14,6 +14,7 @@ from outcrop.testing.conformance.generation import DIMENSION, EVERYTHING, WORD, 
 from outcrop.testing.conformance.suite import Suite
 
 _WRITES = 25
+_BETWEEN_LOOKS_SECONDS, _BETWEEN_ABSORPTIONS_SECONDS = 0.01, 0.05  # or the writes wait for the interpreter most of the time
 
 
 class Snapshots(Suite):
@@ -108,11 +109,13 @@ def _search_until(done: threading.Event, generation: Generation, wrong: list[obj
             if seen(snapshot) != generation.expected(snapshot.sequence):
                 wrong.append((snapshot.sequence, seen(snapshot), generation.expected(snapshot.sequence)))
                 return
+        done.wait(_BETWEEN_LOOKS_SECONDS)
 
 
 def _absorb_until(done: threading.Event, generation: Generation) -> None:
     while not done.is_set():
         generation.index.absorb(generation.publishing)
+        done.wait(_BETWEEN_ABSORPTIONS_SECONDS)
 
 
 def _running(run: Callable[[], None], wrong: list[object]) -> threading.Thread:

@@ -208,13 +208,13 @@ class Writing(Suite):
         """The index as of the last write whose `apply` had returned when this was called, in whatever process; or a later one."""
         rng = random.Random(3)
         generation = generations.built(items(range(20)))
-        for number in range(1, 31):
+        for number in range(1, 16):
             chosen = rng.sample(range(40), rng.randint(1, 6))
             put = [item(f"d{n}", f"granite basalt{number}", rng.choice((None, gaussian(1, seed=n)[0]))) for n in chosen[::2]]
             generation.write(put, [f"d{n}" for n in chosen[1::2]])
             assert generation.index.snapshot().sequence == number
             assert generation.seen() == generation.expected()
-            if number % 10 == 0:
+            if number % 5 == 0:
                 generation.index.absorb(generation.publishing, keep_seconds=-1.0)
                 generation = generations.again(generation)
                 assert generation.seen() == generation.expected()
