@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,6 +135,14 @@ def test_what_lies_in_them_is_offered_to_admins(allowing: Client, data: Path, fo
     for scope, status in (("write", 403), ("admin", 200)):
         headers = {"authorization": f"Bearer {Keys(folder).create(scope, scope)}"}  # type: ignore[arg-type]
         assert allowing.get(choices, headers=headers).status_code == status
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are Unicode there")
+def test_what_has_a_name_that_cannot_be_told_is_not_offered(allowing: Client, data: Path) -> None:
+    Path(os.fsdecode(os.fsencode(data) + b"/\xff.jsonl")).touch()
+
+    found = allowing.get("/v1/collections/rocks/build-choices")
+    assert (found.status_code, "one.jsonl" in found.json()["sources"]) == (200, True)
 
 
 def test_where_the_folders_are_is_not_told(allowing: Client, data: Path) -> None:

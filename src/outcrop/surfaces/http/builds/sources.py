@@ -32,7 +32,8 @@ def allowed(folders: Sequence[Path], given: str) -> Path:
 
 
 def listed(folders: Sequence[Path]) -> tuple[str, ...]:
-    """What lies in the folders themselves: files that are read, and folders. Nothing hidden, and no link that leads out.
+    """What lies in the folders themselves: files that are read, and folders. Nothing hidden, no link that leads out, and nothing
+    with a name that is no UTF-8, which JSON cannot tell and nobody name.
 
     A choice to begin with, by name, `LISTED_MAX` at most; what lies deeper may be named all the same.
     """
@@ -51,8 +52,9 @@ def _is_choice(entry: os.DirEntry[str], root: Path) -> bool:
     try:
         if entry.name.startswith(".") or (entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(root)):
             return False
+        entry.name.encode()
         return entry.is_dir() or (entry.is_file() and is_source_name(entry.name))
-    except OSError:  # a loop of links
+    except (OSError, UnicodeEncodeError):  # a loop of links; a name that is no UTF-8
         return False
 
 
