@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from outcrop.generations.layout import MANIFEST, CollectionFolder
 from outcrop.retrieval import generation
 from outcrop.surfaces.http import warming
 from outcrop.surfaces.http.app import application
-from outcrop.surfaces.http.warming import Together
+from outcrop.surfaces.http.warming import Together, Warming, Warmth
 from tests.damage import overwrite
 from tests.http.conftest import ROCKS, Client, served, until, until_ready
 
@@ -222,3 +223,87 @@ def test_several_processes_are_ready_when_all_are(two: Path, tmp_path: Path, mon
         for _ in range(10):  # each by a connection of its own, and so by either process
             found = httpx.get(f"{client.base_url}/health").json()["warm_up"]
             assert (found["ready"], found["open"]) == (True, 2)
+
+
+@hangs
+def test_an_end_while_collections_are_opened_is_no_complaint_about_them(two: Path, hanging: Hanging, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log, served(two, stderr=log) as client:
+        until(lambda: client.get("/readyz").json().get("reason") == "1 of 2 collections are open")
+        threading.Timer(1, hanging.go_on).start()
+    assert "gems" not in (tmp_path / "log").read_text()
+
+
+class Told:
+    """What the warming tells, when it is to."""
+
+    def __init__(self) -> None:
+        self.faults: list[Exception] = []
+        self.found: list[Warmth] = []
+
+    def __call__(self, warmth: Warmth) -> None:
+        if self.faults:
+            raise self.faults.pop()
+        self.found.append(warmth)
+
+
+@contextmanager
+def warmed(folder: Path, told: Told, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Iterator[Warming]:
+    monkeypatch.setattr(warming, "_LOOK_SECONDS", 0.05)
+    with outcrop.open(folder, config=Config.mvp_only(background=False, server=settings)) as db:
+        found = Warming(db, told, Together())
+        found.begin()
+        try:
+            yield found
+        finally:
+            found.end()
+
+
+def test_what_cannot_be_told_now_is_told_later(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told()
+    told.faults = [OSError("no space left on device")]
+    with warmed(two, told, monkeypatch) as found:
+        until(lambda: len(told.found) == 1)
+        assert (found.waits_for(), told.found[0].open) == (None, 2)
+
+
+@hangs
+def test_what_comes_of_an_opening_that_was_waited_for_no_longer_is_told(
+    two: Path, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told()
+    with warmed(two, told, monkeypatch, warm_seconds_max=0.2):
+        until(lambda: [one.open for one in told.found] == [1])
+        hanging.go_on()
+        until(lambda: [one.open for one in told.found] == [1, 2])
+
+
+def test_where_no_thread_is_to_be_had_one_opens_all(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = Warming._start
+
+    def start(self: Warming, call: Any, name: str) -> threading.Thread:
+        if name != "outcrop-warm":
+            raise RuntimeError("can't start new thread")
+        return starts(self, call, name)
+
+    monkeypatch.setattr(Warming, "_start", start)
+    with warmed(two, Told(), monkeypatch) as found:
+        until(lambda: found.waits_for() is None)
+        assert (found.warmth.open, dict(found.warmth.cold)) == (2, {})
+
+
+def test_a_collection_that_is_dropped_while_it_is_opened_is_not_cold(
+    two: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    opens = outcrop.Collection.warm
+
+    def dropped(self: outcrop.Collection) -> bool:
+        if self.name == "gems":
+            with outcrop.open(two, config=CONFIG) as other:
+                other.drop_collection("gems")
+        return opens(self)
+
+    monkeypatch.setattr(outcrop.Collection, "warm", dropped)
+    with warmed(two, Told(), monkeypatch) as found:
+        until(lambda: found.waits_for() is None)
+        assert (found.warmth.open, found.warmth.collections) == (1, 1)
+    assert "gems" not in caplog.text

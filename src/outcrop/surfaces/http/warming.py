@@ -74,6 +74,7 @@ class Warming:
         self._began = monotonic()
         self._seconds: float | None = None
         self._seen: dict[str, _Seen] = {}
+        self._last: Warmth | None = None  # that was told
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -109,37 +110,65 @@ class Warming:
             thread.join(max(0.0, deadline - monotonic()))
 
     def _run(self) -> None:
-        self._round()
+        self._look()
         if self._ended.is_set():
             return
         self._seconds = monotonic() - self._began
         self._together.tell()
         warmth = self.warmth
-        self._told(warmth)
         about = {"event": "ready", "open": warmth.open, "collections": warmth.collections, "seconds": round(self._seconds, 3)}
         _log.info("ready: %d of %d collections are open", warmth.open, warmth.collections, extra=about)
+        self._tell()
         while not self._ended.wait(_LOOK_SECONDS):
-            if self._round():
-                self._told(self.warmth)
+            self._look()
+            self._tell()
 
-    def _round(self) -> bool:
-        """Open what is to be opened; whether there was anything. What hangs is left to its thread."""
+    def _look(self) -> None:
         try:
-            due = self._due()
+            self._round()
         except OutcropError as error:  # `/readyz` tells that the folder cannot be read
             _log.debug("%s", error)
-            return False
+        except Exception as error:  # noqa: BLE001 - the next look may succeed
+            _log.warning("collections cannot be opened ahead: %s", error, exc_info=error)
+
+    def _tell(self) -> None:
+        """Tell what has changed: also what has come of an opening that was waited for no longer."""
+        warmth = self.warmth
+        if self._ended.is_set() or warmth == self._last:
+            return
+        try:
+            self._told(warmth)
+            self._last = warmth
+        except Exception as error:  # noqa: BLE001 - the next time it may be told
+            _log.warning("how far the collections are open cannot be told: %s", error)
+
+    def _round(self) -> None:
+        """Open what is to be opened. What hangs is left to its thread. Raises what looking for it raises."""
+        due = self._due()
         with self._lock:
             self._seen |= {name: _Seen(stamp, "opening", monotonic(), self._error_of(name)) for name, stamp in due}
         left = deque(due)
-        threads = [self._start(lambda: self._open_each(left), "outcrop-warm-open") for _ in range(min(_THREADS, len(due)))]
+        threads = self._opening_threads(left)
         deadline = monotonic() + self._db.config.server.warm_seconds_max
         for thread in threads:
             thread.join(max(0.0, deadline - monotonic()))
         self._threads = [thread for thread in self._threads if thread.is_alive()]
+        if self._ended.is_set():
+            return
         for name in self._opening(due):
             _log.warning("collection %r is still being opened", name, extra={"event": "collection_cold", "collection": name})
-        return bool(due)
+
+    def _opening_threads(self, left: deque[tuple[str, _Stamp]]) -> list[threading.Thread]:
+        """As many as are wanted; if the system has fewer to give, those, and if it has none, this one does it."""
+        threads: list[threading.Thread] = []
+        wanted = min(_THREADS, len(left))
+        try:
+            while len(threads) < wanted:
+                threads.append(self._start(lambda: self._open_each(left), "outcrop-warm-open"))
+        except RuntimeError:
+            if not threads:
+                self._open_each(left)
+        return threads
 
     def _due(self) -> list[tuple[str, _Stamp]]:
         """Which to open: those that have changed, and new ones as far as there may be more, those first that were used last."""
@@ -165,11 +194,11 @@ class Warming:
         before, error = self._error_of(name), None
         try:
             self._db.collection(name).warm()
-        except UnknownCollection:  # it was dropped meanwhile
-            with self._lock:
-                self._seen.pop(name, None)
-            return
         except Exception as found:  # noqa: BLE001 - whatever it is: the others are opened, and the server gets ready
+            if isinstance(found, UnknownCollection) or not (self._db.path / name).is_dir():  # it was dropped meanwhile
+                with self._lock:
+                    self._seen.pop(name, None)
+                return
             error = found
         if self._ended.is_set():
             return
