@@ -37,7 +37,7 @@ def _asked(server: httpx.Client, use: Callable[[mcp.Client], Any], key: str | No
 
     async def main() -> Any:
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
-        async with httpx2.AsyncClient(headers=headers) as http:
+        async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
             transport = streamable_http_client(f"{str(server.base_url).rstrip('/')}/mcp", http_client=http)
             async with mcp.Client(transport, mode=mode) as client:  # type: ignore[arg-type]
                 return await use(client)
@@ -201,6 +201,20 @@ def test_a_library_that_does_not_fit_is_a_problem_of_agents_alone(client: Client
         assert (refused.status_code, refused.json()["type"]) == (501, "/v1/problems#missing-extra")
         assert refused.json()["remedy"] == "pip install 'outcrop[mcp]'"
     assert client.get("/v1/collections/rocks/search?q=slate", headers={"host": "localhost"}).status_code == 200
+
+
+def test_what_fails_while_the_library_is_loaded_is_tried_again_for_who_asks_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads, faults = agents._library, [OSError("too many open files")]
+    monkeypatch.setattr(agents, "_library", lambda: _raise(faults.pop()) if faults else loads())
+
+    assert client.post("/mcp", json=_LIST, headers=_ACCEPTED).status_code == 500
+    assert client.post("/mcp", json=_LIST, headers=_ACCEPTED).json()["result"]["tools"]
+
+
+def _raise(error: Exception) -> Any:
+    raise error
 
 
 def test_a_server_that_no_agent_asks_does_not_load_the_library(folder: Path) -> None:

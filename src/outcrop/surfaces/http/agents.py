@@ -49,6 +49,15 @@ class Agents:
 
     async def _answer(self) -> None:
         """From the first request to the end: one task, because what the library begins in a task ends in the same."""
+        while (handler := await self._loaded()) is None:
+            if self._ended.is_set():
+                return
+        async with handler.run():
+            self._answering.set_result(handler)
+            await self._ended.wait()
+
+    async def _loaded(self) -> StreamableHTTPSessionManager | None:
+        """What answers, when somebody has asked. None if it cannot be had now, which all are told who wait for it."""
         await self._asked.wait()
         try:
             self._check_open()
@@ -56,14 +65,19 @@ class Agents:
             self._check_open()
             tools = server(self._door.db, reaching=lambda request: request.scope[_REACH], working=self._on_thread)
             size_bytes_max = self._door.limits.body_bytes_max
-            handler = manager(tools, stateless=True, json_response=True, max_request_body_size=size_bytes_max)
+            return manager(tools, stateless=True, json_response=True, max_request_body_size=size_bytes_max)
         except Exception as error:  # noqa: BLE001 - whoever asks is told
-            self._answering.set_exception(error)
-            self._answering.exception()  # looked at, or it would be logged as forgotten
-            return
-        async with handler.run():
-            self._answering.set_result(handler)
-            await self._ended.wait()
+            self._fail(error)
+            return None
+
+    def _fail(self, error: Exception) -> None:
+        """Tell all who wait; who asks later has it tried again, but not at the end."""
+        failed = self._answering
+        failed.set_exception(error)
+        failed.exception()  # looked at, or it would be logged as forgotten
+        if not self._ended.is_set():
+            self._asked.clear()
+            self._answering = asyncio.get_running_loop().create_future()
 
     def _check_open(self) -> None:
         if self._ended.is_set():
