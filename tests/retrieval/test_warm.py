@@ -18,7 +18,7 @@ from outcrop import Config, Document
 from outcrop.errors import Closed, Damaged, UnknownEmbedder
 from outcrop.generations import pointer
 from outcrop.model import EmbedderIdentity
-from outcrop.retrieval import generation, openings
+from outcrop.retrieval import generation, hits, openings
 
 ROCKS = [Document("slate", "Slate splits into thin layers."), Document("granite", "Granite is hard and speckled.")]
 CONFIG = Config.mvp_only(background=False)
@@ -201,3 +201,30 @@ def test_what_may_soon_be_active_is_as_ready_as_the_active_one(
         loaded.clear()
         assert rocks.search("slate", mode="hybrid").generation == built.number
         assert bool(loaded) is not bool(expected)
+
+
+def test_whatever_an_embedder_raises_generations_are_watched_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looked, faults = threading.Event(), [RuntimeError("the model's library has a fault")]
+
+    def watch(_: openings.Openings) -> None:
+        if faults:
+            raise faults.pop()
+        looked.set()
+
+    monkeypatch.setattr(openings.Openings, "watch", watch)
+    monkeypatch.setattr(openings, "_LOOK_SECONDS", 0.0)
+    with outcrop.open(made(tmp_path / "kb"), config=Config.mvp_only()) as db:
+        db.collection("rocks").search("slate")
+        assert looked.wait(60)
+    assert "the model's library has a fault" in caplog.text
+
+
+def test_no_long_query_is_kept_for_its_snippets() -> None:
+    short, long = "slate granite", " ".join(["slate", *(f"word{number}" for number in range(1000))])
+    hits._kept_terms.cache_clear()
+    for query in (short, short, long, long):
+        assert hits.Passage(query, "english")("Slate splits.") == "<mark>Slate</mark> splits."
+    kept = hits._kept_terms.cache_info()
+    assert (kept.hits, kept.currsize) == (1, 1)

@@ -26,12 +26,17 @@ class Passage(msgspec.Struct, frozen=True):
 
     def __call__(self, text: str) -> str:
         """The best passage of a text."""
-        return snippet(text, _terms(self.query, self.analyzer), analyzer(self.analyzer))
+        terms = _kept_terms if len(self.query) <= _KEPT_CHARACTERS_MAX else _terms
+        return snippet(text, terms(self.query, self.analyzer), analyzer(self.analyzer))
 
 
-@lru_cache(64)  # the snippets of an answer are made one after the other
 def _terms(query: str, name: str) -> frozenset[str]:
     return frozenset(analyzer(name).terms(query))
+
+
+# The snippets of an answer are made one after the other. No budget counts what is kept, so it is little.
+_KEPT_CHARACTERS_MAX = 1024
+_kept_terms = lru_cache(64)(_terms)
 
 
 class Hit(msgspec.Struct, frozen=True, eq=False):

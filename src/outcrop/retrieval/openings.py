@@ -351,6 +351,8 @@ def _watch(watched: weakref.ref[Openings]) -> None:
             openings.watch()
         except OutcropError as error:
             _log.debug("%s", error)
+        except Exception as error:  # noqa: BLE001 - an embedder may raise anything: whatever it is, the next look may succeed
+            _log.warning("collection %r is watched, but not well: %s", openings.folder.path.name, error, exc_info=error)
         del openings
 
 
