@@ -138,7 +138,7 @@ def test_a_method_that_somebody_has_invented_is_counted_with_the_others(running:
     assert f'method="{method}"' not in running.get("/metrics").text
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost.evil.example:1", "http://127.0.0.1"])
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://localhost.evil.example:1", "http://127.0.0.1"])
 def test_a_page_of_another_site_may_ask_nothing(running: httpx.Client, origin: str) -> None:
     """A browser sends it a POST without a kind of body at once, and with it the origin."""
     for method, path in (("GET", _SLATE), ("POST", f"{_ROCK}/rollback"), ("POST", f"{_ROCK}/documents/delete")):

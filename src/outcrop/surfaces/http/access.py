@@ -79,7 +79,8 @@ def _check_host(connection: ASGIConnection[Any, Any, Any, Any], door: Served) ->
 def _check_origin(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
     """Browsers say which site a page is of that asks; a page of another site may ask nothing, not even blindly."""
     origin, host = header(connection.scope, b"origin"), header(connection.scope, b"host")
-    if origin and origin.lower().partition("://")[2] != host.lower():
+    is_told = any(name == b"origin" for name, _ in connection.scope["headers"])  # also one that says nothing
+    if is_told and origin.lower().partition("://")[2] != host.lower():
         raise Forbidden(
             f"a page of {origin!r:.100} asks a server at {host!r:.100}; a proxy between them must pass the header Host on as it is"
         )
