@@ -10,11 +10,14 @@ from outcrop.analysis import analyzer as named_analyzer
 from outcrop.config import Config
 from outcrop.embedding import Embedder, resolve
 from outcrop.engines import registry
+from outcrop.engines.registry import EngineFacts
 from outcrop.errors import InvalidConfig
 from outcrop.generations.record import CollectionRecord
 from outcrop.index_values import IndexKind, IndexSpec, OptimizeFor, RecallGoal
 from outcrop.ingest import Chunker, resolve_chunker
 from outcrop.model import EmbedderIdentity, Recipe
+
+__all__ = ["EngineFacts", "Ingredients", "Mixed", "as_index_spec", "mix"]
 
 _UNKNOWN_VECTOR_WEIGHT = 0.4
 
@@ -49,6 +52,18 @@ class Ingredients:
             return self._chunkers[wanted] if wanted in self._chunkers else resolve_chunker(wanted)
         self._chunkers[wanted.spec] = wanted
         return resolve_chunker(wanted)
+
+    def engines(self) -> tuple[EngineFacts, ...]:
+        """The engines that may be named. The first look may take a second or two."""
+        return registry.facts(self.config)
+
+    def check_engine(self, name: str) -> None:
+        """Raise `InvalidConfig` if no generation can be built with an engine of this name, `EngineUnavailable` if not here."""
+        registry.check_name(name, self.config)
+
+    def check_index(self, kind: IndexKind, engine: str | None) -> None:
+        """Raise `InvalidConfig` if the engine of this name, None: the usual one, has no such vector index."""
+        registry.check_index(registry.choose(self.config).engine if engine is None else engine, kind, self.config)
 
 
 class Mixed(msgspec.Struct, frozen=True, eq=False):

@@ -10,9 +10,8 @@ from litestar.params import FromPath
 
 from outcrop import Database, embedding
 from outcrop.analysis import ANALYZERS
+from outcrop.builds.ingredients import EngineFacts, Ingredients
 from outcrop.embedding import EmbedderFacts
-from outcrop.engines import registry
-from outcrop.engines.registry import EngineFacts
 from outcrop.index_values import OptimizeFor
 from outcrop.ingest.chunking import CHUNKERS
 from outcrop.surfaces.http import replies
@@ -56,7 +55,7 @@ async def build_choices(request: Request[Any, Any, Any], name: FromPath[str]) ->
             embedders=tuple(embedding.available(openai_base_url=config.openai_base_url)),
             chunkers=CHUNKERS,
             analyzers=ANALYZERS,
-            engines=registry.facts(config),
+            engines=Ingredients(config).engines(),
             optimize_for=get_args(OptimizeFor),
             sources=sources.listed(folders) if folders else None,
         )

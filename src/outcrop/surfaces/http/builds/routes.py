@@ -16,7 +16,6 @@ from litestar.response import Stream
 from outcrop import Database, files, spans
 from outcrop.analysis import analyzer as named_analyzer
 from outcrop.builds.ingredients import Ingredients
-from outcrop.engines import registry
 from outcrop.errors import NothingToBuild, OutcropError
 from outcrop.surfaces.http import replies
 from outcrop.surfaces.http.access import ADMIN, READ, check_again
@@ -214,9 +213,9 @@ def _check_recipe(db: Database, body: BuildBody) -> None:
             named_analyzer(body.analyzer)
     if body.engine is not None:
         with _about("engine"):
-            registry.check_name(body.engine, db.config)
+            ingredients.check_engine(body.engine)
     if body.index is not None:
-        registry.check_index(registry.choose(db.config).engine if body.engine is None else body.engine, body.index, db.config)
+        ingredients.check_index(body.index, body.engine)
 
 
 @contextmanager
