@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import sys
 import threading
@@ -97,6 +98,31 @@ def test_a_client_that_does_not_read_is_given_up(folder: Path) -> None:
     asyncio.run(main())
     assert len(sizes) == 4
     assert max(sizes) < 100_000
+
+
+def test_a_client_that_does_not_read_what_it_searched_for_is_given_up(folder: Path) -> None:
+    with outcrop.open(folder, config=Config.mvp_only(background=False)) as db:
+        db.collection("rocks").upsert([{"id": f"long {number}", "text": "slate " * 60} for number in range(100)])
+    config = Config.mvp_only(background=False, server={"idle_seconds_max": 0.05})
+    app = application(lambda: outcrop.open(folder, config=config))
+    body, pieces = json.dumps({"query": "slate", "k": 100, "explain": True, "mode": "lexical"}).encode(), list[Any]()
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            pieces.append(message)
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        async with app.lifespan():
+            kind, host = (b"content-type", b"application/json"), (b"host", b"localhost")
+            await app(_scope("POST", "/v1/collections/rocks/search", kind, host), receive, send)  # type: ignore[arg-type]
+            assert app.state.served.bodies.size_bytes == 0
+
+    asyncio.run(main())
+    assert [(len(one["body"]), one["more_body"]) for one in pieces] == [(65_536, True)]
 
 
 def test_a_body_is_counted_until_its_request_is_done_with(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
