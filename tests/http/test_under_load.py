@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -21,27 +23,39 @@ _PROMOTIONS = int(os.environ.get("PROMOTIONS_UNDER_LOAD", "20"))  # `make stress
 
 
 @contextmanager
-def _load(base: httpx.URL, *, searchers: int, seen: Counter[str], written: list[str]) -> Iterator[None]:
-    """Searches and writes without a pause meanwhile; what came of each is counted in `seen`."""
+def _load(
+    base: httpx.URL, *, searchers: int, seen: Counter[str], written: list[str], unanswered: list[str] | None = None
+) -> Iterator[None]:
+    """Searches and writes without a pause meanwhile; what came of each is counted in `seen`.
+
+    `unanswered` gets the ids of requests that were sent and had no answer.
+    """
     ended = threading.Event()
 
-    def search() -> None:
+    def ask(client: httpx.Client, path: str, body: dict[str, object], request_id: str) -> str:
+        found = _outcome(lambda: client.post(path, json=body, headers={"x-request-id": request_id}))
+        seen[found] += 1
+        if found == "RemoteProtocolError" and unanswered is not None:
+            unanswered.append(request_id)
+        return found
+
+    def search(searcher: int) -> None:
         with httpx.Client(base_url=base, timeout=60) as client:
-            while not ended.is_set():
-                seen[_outcome(lambda: client.post(_SEARCH, json={"query": "layers", "cache": False}))] += 1
+            for number in count():
+                if ended.is_set():
+                    return
+                ask(client, _SEARCH, {"query": "layers", "cache": False}, f"s-{searcher}-{number}")
 
     def write() -> None:
         with httpx.Client(base_url=base, timeout=60) as client:
-            number = 0
-            while not ended.is_set():
+            for number in count():
+                if ended.is_set():
+                    return
                 document = {"id": f"w-{number}", "text": "written under load"}
-                found = _outcome(lambda one=document: client.post(_DOCUMENTS, json={"documents": [one]}))
-                seen[found] += 1
-                if found == "200":
+                if ask(client, _DOCUMENTS, {"documents": [document]}, document["id"]) == "200":
                     written.append(document["id"])
-                number += 1
 
-    threads = [threading.Thread(target=search) for _ in range(searchers)] + [threading.Thread(target=write)]
+    threads = [threading.Thread(target=search, args=(number,)) for number in range(searchers)] + [threading.Thread(target=write)]
     for thread in threads:
         thread.start()
     try:
@@ -78,16 +92,24 @@ def test_promotions_under_load_give_no_error_and_lose_no_write(folder: Path, ser
 
 
 def test_a_server_that_ends_under_load_breaks_off_nothing_that_it_has_begun(
-    server: Callable[..., httpx.Client], folder: Path
+    server: Callable[..., httpx.Client], folder: Path, tmp_path: Path
 ) -> None:
-    client, seen, written = server(), Counter[str](), list[str]()
+    """What it does not take is refused before it is sent, or meets a kept connection that is being closed, and is not begun."""
+    seen, written, unanswered = Counter[str](), list[str](), list[str]()
+    with (tmp_path / "log").open("wb") as log:
+        client = server("--log-format", "json", stderr=log)
 
-    with _load(client.base_url, searchers=4, seen=seen, written=written):
-        while len(written) < 20:
-            client.get("/livez")
-        client.process.send_signal(signal.SIGTERM)  # type: ignore[attr-defined]
-        assert client.process.wait(timeout=60) == 0  # type: ignore[attr-defined]
+        with _load(client.base_url, searchers=4, seen=seen, written=written, unanswered=unanswered):
+            while len(written) < 20:
+                client.get("/livez")
+            client.process.send_signal(signal.SIGTERM)  # type: ignore[attr-defined]
+            assert client.process.wait(timeout=60) == 0  # type: ignore[attr-defined]
 
-    assert set(seen) == {"200", "ConnectError"}, seen  # what it does not take is refused before it is sent
+    begun = {json.loads(line).get("request_id") for line in (tmp_path / "log").read_text().splitlines() if line.startswith("{")}
+    assert begun >= {*written}
+    assert begun.isdisjoint(unanswered)
+    assert set(seen) - {"RemoteProtocolError"} == {"200", "ConnectError"}, seen
     with outcrop.open(folder) as db:
-        assert len(db.collection("rocks").get(written)) == len(written)
+        collection = db.collection("rocks")
+        assert len(collection.get(written)) == len(written)
+        assert not collection.get([one for one in unanswered if one.startswith("w-")])
