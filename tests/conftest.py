@@ -31,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if "TMPDIR" in os.environ or hasattr(config, "workerinput") or not _has_room():
         return
     folder = os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="outcrop-tests-", dir=_IN_MEMORY)
+    Path(folder).chmod(0o1777)  # as /tmp is: some tests become another user
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 

@@ -121,4 +121,4 @@ def test_the_end_of_a_threads_arena_goes_back() -> None:
     run = subprocess.run([sys.executable, "-c", _SIXTEEN], env=clean, capture_output=True, text=True, check=True)
     before, was_set, after = run.stdout.split()
     assert was_set == "True"
-    assert int(before) >= 16 * 1024**2 > 2 * KEPT_BYTES > int(before) + int(after)
+    assert int(before) > 15 * 1024**2 > 2 * KEPT_BYTES > int(before) + int(after)
