@@ -39,7 +39,7 @@ serve: $(READY) ## serve what the demo builds over HTTP, with a dashboard at htt
 	@test -d .demo/kb || $(BIN)/outcrop demo --keep .demo
 	@$(BIN)/outcrop serve .demo/kb $(ARGS)
 
-test: $(READY) ## run every test and example, the packaging check, and see that the engines' code is covered (90 %, branches too)
+test: $(READY) ## run every test and example, the packaging check, and see that the engines' tests cover their code (90 %, branches too)
 	$(BIN)/python -m pytest -q -n auto --dist worksteal $(if $(ARGS),$(ARGS),--cov)
 	$(if $(ARGS),,@$(MAKE) --no-print-directory test-mvp ARGS="$(MVP_PART)")
 
