@@ -50,10 +50,11 @@ test-mvp: $(MVP_READY) ## run everything that needs no LanceDB where LanceDB is 
 crash: $(READY) ## prove that no crash loses a write: faults under the process, power cuts, every sync left out in turn
 	$(BIN)/python -m tests.crash.sweep $(ARGS)
 
-stress: $(READY) ## readers and a writer beside 200 promotions and rollbacks, with links and with the pointer file; 100 over HTTP
+stress: $(READY) ## readers and a writer beside 200 promotions and rollbacks, with links and with the pointer file; 100 over HTTP; 120 forks
 	$(BIN)/python -m tests.stress.stress $(ARGS)
 	$(BIN)/python -m tests.stress.stress --symlinks never $(ARGS)
 	PROMOTIONS_UNDER_LOAD=100 $(BIN)/python -m pytest -q tests/http/test_under_load.py
+	FORKS_UNDER_LOAD=120 $(BIN)/python -m pytest -q tests/generations/test_fork.py
 
 conformance: $(READY) ## the whole suite for engines also where LanceDB's tables lie in another folder and in an object store (minutes)
 	WHOLE_SUITES=1 $(BIN)/python -m pytest -q -n auto tests/engines/test_lancedb_conformance.py $(ARGS)

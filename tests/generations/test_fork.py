@@ -118,7 +118,7 @@ def test_children_forked_amid_searches_and_writes_search_and_write_and_nothing_i
 
 @pytest.mark.slow
 def test_the_same_many_times(tmp_path: Path) -> None:
-    runs(UNDER_LOAD.replace("ROUNDS", "120"), tmp_path, background=True)
+    runs(UNDER_LOAD.replace("ROUNDS", os.environ.get("FORKS_UNDER_LOAD", "30")), tmp_path, background=True)  # make stress: 120
 
 
 def test_many_children_at_once_search_and_write_beside_their_parent(tmp_path: Path) -> None:
