@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import outcrop
-from tests.http.conftest import Client, client, folder  # noqa: F401 - fixtures
+from tests.http.conftest import Client, _made, client, folder  # noqa: F401 - fixtures
 
 FOLDER = Path(outcrop.__file__).parent / "surfaces" / "dashboard"
 FILES = sorted(path for path in FOLDER.rglob("*") if path.is_file())

@@ -79,6 +79,16 @@ def test_a_batch_larger_than_a_file_is_parted(tmp_path: Path) -> None:
     assert len(listed(tmp_path / "log")) > 2
 
 
+def test_files_begun_within_a_millisecond_are_read_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outcrop.insights.segments.time.time", lambda: 1_764_396_187.313)
+    writer = appending(tmp_path / "log")
+    for number in range(60):
+        writer.append([noted(f"query {number}", time.time())])
+        writer.leave()
+
+    assert queries(tmp_path / "log") == [f"query {number}" for number in range(60)]
+
+
 def test_what_is_older_than_it_may_be_goes(tmp_path: Path) -> None:
     folder = tmp_path / "log"
     folder.mkdir()

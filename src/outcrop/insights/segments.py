@@ -58,7 +58,7 @@ class Segments:
         self._path: Path | None = None
         self.allow(bounds)
         self._check_same = check_same
-        self._began = 0.0
+        self._began_ms = 0
         self._size_bytes = 0
         self._key: bytes | None = None
 
@@ -92,15 +92,15 @@ class Segments:
                 del waiting[: len(lines)]
 
     def _is_full(self) -> bool:
-        return self._size_bytes >= self._segment_bytes_max or time.time() - self._began >= self._segment_seconds
+        return self._size_bytes >= self._segment_bytes_max or time.time() - self._began_ms / 1000 >= self._segment_seconds
 
     def _begin(self) -> None:
         self._check_same()
         with suppress(FileExistsError):
             self._folder.mkdir(mode=0o700)
         self._key = _key(self._folder) if self.bounds.hashed else None
-        self._began = max(time.time(), self._began + 0.001)  # names in the order of time, also within a millisecond
-        path = self._folder / f"{int(self._began * 1000):013d}-{uuid4().hex[:8]}.jsonl"
+        self._began_ms = max(int(time.time() * 1000), self._began_ms + 1)  # names in the order of time, also within a millisecond
+        path = self._folder / f"{self._began_ms:013d}-{uuid4().hex[:8]}.jsonl"
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         self._path, self._size_bytes = path, 0
 

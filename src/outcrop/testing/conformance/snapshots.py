@@ -102,14 +102,14 @@ def answers(snapshot: IndexSnapshot) -> tuple[object, ...]:
 
 
 def _search_until(done: threading.Event, generation: Generation, wrong: list[object]) -> None:
-    """Compare what snapshots show with what was there after the write that they name."""
+    """Compare what snapshots show with what was there after the write that they name, at once and when others have followed."""
     while not done.is_set():
         snapshot = generation.index.snapshot()
         for _ in range(2):
             if seen(snapshot) != generation.expected(snapshot.sequence):
                 wrong.append((snapshot.sequence, seen(snapshot), generation.expected(snapshot.sequence)))
                 return
-        done.wait(_BETWEEN_LOOKS_SECONDS)
+            done.wait(_BETWEEN_LOOKS_SECONDS)
 
 
 def _absorb_until(done: threading.Event, generation: Generation) -> None:
