@@ -72,8 +72,24 @@ def test_a_name_leads_nowhere_else(client: Client, name: str) -> None:
 def test_no_route_and_no_method_are_problems_too(client: Client) -> None:
     assert _of(client.get("/v1/nothing")) == (404, "not-found")
     assert _of(client.put("/v1/collections")) == (405, "method-not-allowed")
-    assert _of(client.get(_SEARCH)) == (400, "bad-request")
-    assert _of(client.get(f"{_SEARCH}?q=x&k=many")) == (400, "bad-request")
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [("?q=x&k=many", "k"), ("?q=x&k=0", "k"), ("?q=x&offset=-1", "offset"), ("?q=x&log=perhaps", "log"), ("?q=x&limit=5", "limit")],
+)
+def test_an_address_that_does_not_fit_says_where(client: Client, options: str, key: str) -> None:
+    refused = client.get(_SEARCH + options)
+
+    assert _of(refused) == (400, "bad-request")
+    assert refused.json()["key"] == key, refused.text
+
+
+def test_an_address_without_a_query_is_refused(client: Client) -> None:
+    refused = client.get(_SEARCH)
+
+    assert _of(refused) == (400, "bad-request")
+    assert "'q'" in refused.json()["detail"]
 
 
 def test_what_is_there_already_is_not_made_again(client: Client) -> None:

@@ -239,5 +239,6 @@ def _refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[
     request.app.state.served.metrics.failed(row.name)
     faults = [one for one in error.extra if isinstance(one, dict)] if isinstance(error.extra, list) else []
     detail = "; ".join(f"{one.get('key')}: {one.get('message')}" for one in faults) or error.detail
-    content = problems.body(row, detail, request_id(request.scope))
+    values = {"key": faults[0]["key"]} if faults and "key" in faults[0] else None
+    content = problems.body(row, detail, request_id(request.scope), values)
     return Response(content, media_type=problems.MEDIA_TYPE, status_code=row.status, headers=error.headers)

@@ -41,7 +41,7 @@ class AnswerTooLarge(Exception):
 
 
 class BadRequest(Exception):
-    """A request cannot be understood. `key` is the field of the body that it is about, where it is about one."""
+    """A request cannot be understood. `key` is the field of the body, or the parameter, that it is about, where it is about one."""
 
     def __init__(self, message: str, *, key: str | None = None) -> None:
         super().__init__(message)

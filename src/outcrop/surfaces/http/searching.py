@@ -111,7 +111,7 @@ def _check_parameters(request: Request[Any, Any, Any]) -> None:
     names = [name for name, _ in request.query_params.multi_items()]
     unknown = sorted(set(names) - set(_PARAMETERS))
     if unknown:
-        raise BadRequest(f"there is no parameter {unknown[0]!r:.100}; there are: {', '.join(_PARAMETERS)}")
+        raise BadRequest(f"there is no parameter {unknown[0]!r:.100}; there are: {', '.join(_PARAMETERS)}", key=unknown[0])
     if len(set(names)) < len(names):
         raise BadRequest("a parameter is given more than once")
 
