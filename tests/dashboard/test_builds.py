@@ -37,6 +37,26 @@ _LISTED = """async (files) => {
 }"""
 
 
+_SENT = """async ([address, lines, stops]) => {
+  const { sent } = await import("/assets/scripts/sending.js");
+  const body = new Blob([lines]);
+  const given = new AbortController();
+  const steps = [];
+  const progress = (count) => {
+    steps.push(count);
+    if (stops) given.abort();
+  };
+  const options = { method: "POST", headers: { "content-type": "application/x-ndjson" }, body, signal: given.signal };
+  try {
+    const response = await sent(new URL(address, document.baseURI), options, progress);
+    const told = [response.status, response.headers.get("content-type"), response.status === 204 ? null : await response.json()];
+    return { size: body.size, steps, told };
+  } catch (error) {
+    return { size: body.size, steps, told: error.name };
+  }
+}"""
+
+
 def test_events_are_read_however_they_are_cut(page: Page, stones: Server) -> None:
     page.goto(stones.address)
 
@@ -122,6 +142,21 @@ def test_sources_are_offered_files_are_sent_and_a_gate_may_refuse(page: Page, se
     expect(build).to_contain_text("30 documents")
     expect(build.locator(".report tr.failed")).to_contain_text("vanished ids")
     expect(page.locator("#standing")).to_contain_text("generation 1")
+
+
+def test_how_much_of_a_file_has_been_sent_is_told(page: Page, serve: Serve) -> None:
+    page.goto(serve().address)
+    lines = "".join(json.dumps({"id": f"pebble-{number}", "text": f"pebble {number} " * 10_000}) + "\n" for number in range(20))
+    address = "/v1/collections/stones/documents"
+
+    found = page.evaluate(_SENT, [address, lines, False])
+    assert found["steps"] == sorted(found["steps"])
+    assert found["steps"][-1] == found["size"] == len(lines)
+    assert found["told"][:2] == [200, "application/json"]
+    assert found["told"][2]["documents"] == 20
+    refused = page.evaluate(_SENT, ["/v1/collections/pebbles/documents", '{"id": "a", "text": "b"}', False])
+    assert refused["told"][:2] == [404, "application/problem+json"]
+    assert page.evaluate(_SENT, [address, lines, True])["told"] == "AbortError"
 
 
 def test_what_is_wrong_is_told_at_the_field_that_it_is_about(page: Page, stones: Server) -> None:

@@ -1,6 +1,7 @@
 // Asks the server. Whatever goes wrong becomes a `Problem`, which has a title, what happened, and the request's id.
 
 import { keep, key } from "./key.js";
+import { sent as sentWithProgress } from "./sending.js";
 
 /** What the server refuses (RFC 9457), or that it cannot be reached (status 0). */
 export class Problem extends Error {
@@ -50,8 +51,8 @@ export async function answered(path, options = {}) {
   return { value, headers: response.headers, tookMs: performance.now() - began };
 }
 
-/** The response itself, for a body that is read while it comes. Asks for a key when one is wanted. */
-export async function opened(path, { method, body, query, signal, headers = {}, content } = {}) {
+/** The response itself, for a body that is read while it comes. Asks for a key when one is wanted. `progress` is told how many bytes of `content` have been sent. */
+export async function opened(path, { method, body, query, signal, headers = {}, content, progress } = {}) {
   const sent = { method: method ?? (body === undefined && content === undefined ? "GET" : "POST"), headers: { ...headers }, signal };
   if (body !== undefined) {
     sent.body = JSON.stringify(body);
@@ -60,7 +61,8 @@ export async function opened(path, { method, body, query, signal, headers = {}, 
   for (;;) {
     const used = key();
     if (used !== null) sent.headers.authorization = `Bearer ${used}`;
-    const response = await reading(fetch(address(path, query), sent));
+    const url = address(path, query);
+    const response = await reading(progress === undefined ? fetch(url, sent) : sentWithProgress(url, sent, progress));
     if (response.ok) return response;
     const problem = await problemOf(response);
     if (response.status !== 401 || !(await another(used, problem))) throw problem;

@@ -63,12 +63,12 @@ export function orderForm({ collection, stats, choices, ordered }) {
     const order = asked();
     if (order === null) return;
     const given = new AbortController();
-    const stop = h("button", { type: "button", on: { click: () => given.abort() } }, "Stop sending");
-    refill(told, order.content ? h("div", { class: "row" }, loading(`Sending ${bytes(order.content.size)}`), stop) : null);
+    const progress = order.content ? sendingShown(told, order.content.size, () => given.abort()) : undefined;
+    if (progress === undefined) refill(told);
     button.disabled = true;
     button.setAttribute("aria-busy", "true");
     try {
-      const build = await ask(of(collection, "builds"), { method: "POST", signal: given.signal, ...order });
+      const build = await ask(of(collection, "builds"), { method: "POST", signal: given.signal, progress, ...order });
       refill(told);
       ordered(build);
     } catch (error) {
@@ -81,4 +81,16 @@ export function orderForm({ collection, stats, choices, ordered }) {
     }
   }
   return form;
+}
+
+/** Show how much of a file has been sent, and a button that stops it; gives what is to be told of each step. */
+function sendingShown(told, size, stop) {
+  const bar = h("progress", { max: size, value: 0, "aria-label": "Sent" });
+  const sent = h("span", { class: "small", "aria-live": "off" });
+  const button = h("button", { type: "button", on: { click: stop } }, "Stop sending");
+  refill(told, h("div", { class: "row" }, loading(`Sending ${bytes(size)}`), bar, sent, button));
+  return (count) => {
+    bar.value = count;
+    sent.textContent = count < size ? bytes(count) : "all of it; the server reads the rest";
+  };
 }
