@@ -3,7 +3,8 @@
 Measured: p50 of hybrid, vector and lexical search and the seconds of a build over those of raw Tantivy and FAISS, and recall@10, by
 `benchmarks.peers` between these two alone. A ratio is lost when even the low end of its spread (a tenth to nine tenths of its ten
 blocks) is more than 15 % above the high end of the baseline's. Three rounds are made at most, and only a loss in each fails, so
-that a busy moment does not. The baseline says on which machine it was made: make it anew (--write) where you compare.
+that a busy moment does not. The baseline has what every kind of processor made on which it was measured (--write adds this
+machine's, or makes it anew): ratios differ between them too, and a loss is one that none of them has.
 Corpus: generated texts, the same everywhere: 100,000, with --quick 20,000. Seed 20260.
 Run: python -m benchmarks.check [--quick] [--write]
 """
@@ -11,6 +12,7 @@ Run: python -m benchmarks.check [--quick] [--write]
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -58,6 +60,16 @@ def lost(name: str, found: Ratio, before: Ratio) -> bool:
     return found.low > LOSS_MAX * before.high
 
 
+def joined(stored: Sequence[Any]) -> dict[str, Ratio]:
+    """One baseline of what several kinds of processor made: the median of their medians, and the widest spread."""
+    made = [msgspec.convert(one["ratios"], dict[str, Ratio]) for one in stored]
+    return {name: _widest([one[name] for one in made]) for name in made[0]}
+
+
+def _widest(found: Sequence[Ratio]) -> Ratio:
+    return Ratio(float(np.median([one.median for one in found])), min(one.low for one in found), max(one.high for one in found))
+
+
 def _ratio(ours: list[float], raw: list[float]) -> Ratio:
     low, median, high = np.percentile(np.array(ours) / np.array(raw), [10, 50, 90]).tolist()
     return Ratio(median, low, high)
@@ -79,20 +91,17 @@ def _losses(rounds: dict[str, list[Ratio]], before: dict[str, Ratio]) -> list[st
 
 
 def _written(kind: str, chosen: Settings) -> None:
-    """The median of three rounds, with the widest spread among them, beside the other kind's."""
+    """The median of three rounds, with the widest spread among them, beside those of other kinds and of other processors."""
     rounds = [ratios(chosen) for _ in range(ROUNDS)]
-    made = {}
-    for name in rounds[0]:
-        of = [one[name] for one in rounds]
-        median = float(np.median([one.median for one in of]))
-        made[name] = Ratio(median, min(one.low for one in of), max(one.high for one in of))
+    made = {"environment": environment(), "ratios": {name: _widest([one[name] for one in rounds]) for name in rounds[0]}}
     before: dict[str, Any] = msgspec.json.decode(BASELINE.read_bytes()) if BASELINE.exists() else {}
-    write_json(BASELINE, before | {kind: {"environment": environment(), "ratios": made}})
+    others = [one for one in before.get(kind, []) if one["environment"]["processor"] != made["environment"]["processor"]]
+    write_json(BASELINE, before | {kind: [*others, made]})
 
 
 def main() -> None:
     """Compare and fail on a loss; or, with --write, make the baseline."""
-    write = {"action": "store_true", "help": "make this machine's ratios the baseline"}
+    write = {"action": "store_true", "help": "make this machine's ratios part of the baseline"}
     asked, parsed = settings(__doc__, write=write)
     count = parsed.limit if parsed.limit is not None else _QUICK_COUNT if asked.quick else _FULL_COUNT
     chosen = msgspec.structs.replace(asked, data=None, limit=count)
@@ -101,9 +110,9 @@ def main() -> None:
         _written(kind, chosen)
         return
     stored = msgspec.json.decode(BASELINE.read_bytes()) if BASELINE.exists() else {}
-    if kind not in stored:
+    if not stored.get(kind):
         raise SystemExit(f"{BASELINE} has no {kind} baseline: run python -m benchmarks.check --write{' --quick' * asked.quick}")
-    before = msgspec.convert(stored[kind]["ratios"], dict[str, Ratio])
+    before = joined(stored[kind])
     rounds = _compared(chosen, before)
     losses = _losses(rounds, before)
     rows = [(name, before[name].median, before[name].high, found[-1].median, found[-1].low) for name, found in rounds.items()]

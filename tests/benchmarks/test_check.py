@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from benchmarks.check import BASELINE, Ratio, lost
+from benchmarks.check import BASELINE, Ratio, joined, lost
 
 BEFORE = Ratio(median=1.5, low=1.4, high=1.6)
 
@@ -29,7 +29,14 @@ def test_a_recall_is_lost_when_it_falls_not_when_it_rises() -> None:
     assert not lost("recall@10", Ratio(0.99, 0.99, 0.99), before)
 
 
-def test_the_committed_baseline_has_the_ratios_that_are_compared() -> None:
-    stored = msgspec.json.decode(BASELINE.read_bytes())
-    ratios = msgspec.convert(stored["quick"]["ratios"], dict[str, Ratio])
-    assert set(ratios) == {"hybrid p50", "vector p50", "lexical p50", "build", "recall@10"}
+def test_a_baseline_of_several_processors_is_as_wide_as_all_of_them() -> None:
+    stored = [{"ratios": {"build": Ratio(1.9, 1.7, 2.0)}}, {"ratios": {"build": Ratio(2.5, 2.3, 3.0)}}]
+    assert joined(msgspec.to_builtins(stored)) == {"build": Ratio(2.2, 1.7, 3.0)}
+
+
+@pytest.mark.parametrize("kind", ["quick", "full"])
+def test_the_committed_baseline_has_the_ratios_that_are_compared(kind: str) -> None:
+    stored = msgspec.json.decode(BASELINE.read_bytes())[kind]
+    assert set(joined(stored)) == {"hybrid p50", "vector p50", "lexical p50", "build", "recall@10"}
+    processors = [one["environment"]["processor"] for one in stored]
+    assert len(set(processors)) == len(processors)
