@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import outcrop
 from outcrop import Config, Database, OutcropError
-from outcrop.errors import BuildCancelled, GateFailed, InvalidFilter, UnknownCollection
+from outcrop.errors import BuildCancelled, GateFailed, InvalidFilter, NotFound
 from outcrop.surfaces.cli import exit_codes
 from outcrop.surfaces.cli.rendering import note, output_closed, plain, screen
 
@@ -47,8 +47,9 @@ class Invocation(msgspec.Struct, frozen=True):
     @contextmanager
     def opened(self, *, read_only: bool, makes: bool = False) -> Iterator[Database]:
         """The database, closed at the end. A folder that does not exist is an error, unless the command `makes` one."""
-        if not makes and not read_only and not self.db.exists():
-            raise UnknownCollection(f"there is no database at {self.db}", name=str(self.db), nearest=None)
+        if not makes and not self.db.exists():
+            advice = "build a collection to make one (outcrop build), or name the folder of another (outcrop --db FOLDER ...)"
+            raise NotFound(f"there is no database at {self.db}; {advice}", path=self.db)
         with outcrop.open(self.db, config=self.config, read_only=read_only) as db:
             yield db
 
